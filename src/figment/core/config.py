@@ -1,0 +1,93 @@
+"""Frozen, strict values that say what to do: the base of every model, data, training and sampling config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import pydantic
+
+from figment import registry
+from figment.core.errors import UsageError, did_you_mean
+
+Size = Literal["tiny", "small", "base", "large"]
+C = TypeVar("C", bound="Config")
+
+
+class Config(pydantic.BaseModel):
+    """A frozen value with bounds and a description on every field; unknown keys are refused."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=(), arbitrary_types_allowed=False
+    )
+
+    def override(self, assignments: Mapping[str, Any]) -> Self:
+        """A copy with dotted keys replaced: `run.override({"model.latent": 32})`.
+
+        Raises UsageError naming the key, what was wrong with it, and what exists.
+        """
+        tree = self.model_dump(mode="json")
+        for key, value in assignments.items():
+            *parents, leaf = key.split(".")
+            node = tree
+            for depth, parent in enumerate(parents):
+                inner = node.get(parent)
+                if not isinstance(inner, dict):
+                    where = ".".join(parents[:depth]) or type(self).__name__
+                    raise UsageError(f"'{key}': {where} has no group '{parent}'. {did_you_mean(parent, node)}")
+                node = inner
+            if leaf not in node:
+                where = ".".join(parents) or type(self).__name__
+                raise UsageError(f"'{key}': {where} has no '{leaf}'. {did_you_mean(leaf, node)}")
+            node[leaf] = value
+        return parse(type(self), tree)
+
+
+class Kinded(Config):
+    """A config whose `kind` is its stable name on disk; `group` says in which registry table it stands."""
+
+    group: ClassVar[str]
+    kind: str
+
+    @classmethod
+    def resolve(cls, value: Any) -> Any:
+        """Turns `{"kind": ..., ...}` into the registered config; leaves ready configs alone."""
+        if not isinstance(value, Mapping):
+            return value
+        kind = value.get("kind")
+        if not isinstance(kind, str):
+            raise UsageError(f"a {cls.group} needs a 'kind'. {did_you_mean('', registry.kinds(cls.group))}")
+        return parse(registry.load(cls.group, kind), value)
+
+
+def parse(config: type[C], value: Mapping[str, Any]) -> C:
+    """Validates plain data against a config class. Raises UsageError with the path of each fault."""
+    try:
+        return config.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise UsageError("\n".join(_faults(config, error))) from None
+
+
+def _faults(config: type[Config], error: pydantic.ValidationError) -> Iterable[str]:
+    for fault in error.errors():
+        path = ".".join(str(part) for part in fault["loc"]) or config.__name__
+        if fault["type"] == "extra_forbidden":
+            yield f"'{path}' is not a setting here. {did_you_mean(str(fault['loc'][-1]), config.model_fields)}"
+        else:
+            yield f"'{path}': {fault['msg']} (given: {fault['input']!r:.120})"
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Reads `KEY=VALUE` words; a value is read as JSON where it is JSON, else as text."""
+    import json
+
+    assignments: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key or not key.replace(".", "").replace("_", "").isalnum():
+            raise UsageError(f"'{word}' is not KEY=VALUE, such as model.latent=32 or training.lr=1e-3.")
+        try:
+            assignments[key] = json.loads(text)
+        except ValueError:
+            assignments[key] = text
+    return assignments

@@ -1,0 +1,327 @@
+"""The vocabulary of data: what is modelled, what it is conditioned on, and the noise samples are drawn from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import pydantic
+import torch
+from torch import Tensor
+
+from figment.core.config import Config
+from figment.core.errors import UsageError, did_you_mean
+
+FORMAT = 1
+
+
+class Image(Config):
+    """Pictures `(B, C, H, W)` in [-1, 1], made from 8-bit pixels; `binary` where only black and white occur."""
+
+    kind: Literal["image"] = "image"
+    channels: int = pydantic.Field(ge=1)
+    height: int = pydantic.Field(ge=1)
+    width: int = pydantic.Field(ge=1)
+    levels: int = 256
+    binary: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    @property
+    def dimensions(self) -> int:
+        return self.channels * self.height * self.width
+
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """uint8 `(B, C, H, W)` -> float `(B, C, H, W)` in [-1, 1]."""
+        return torch.from_numpy(np.ascontiguousarray(stored)).float().mul_(2 / 255).sub_(1)
+
+    def to_user(self, x: Tensor) -> np.ndarray:
+        """float `(B, C, H, W)` in [-1, 1] -> uint8 `(B, H, W, C)`; out-of-range values are clipped."""
+        pixels = (x.detach().float().cpu() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+class Vector(Config):
+    """Rows `(B, D)`, standardised: model value = (user value - mean) / scale."""
+
+    kind: Literal["vector"] = "vector"
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self.mean),)
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.mean)
+
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """float32 `(B, D)` in user units -> standardised `(B, D)`."""
+        scaled = (stored.astype(np.float64) - np.asarray(self.mean)) / np.asarray(self.scale)
+        return torch.from_numpy(scaled.astype(np.float32))
+
+    def to_user(self, x: Tensor) -> np.ndarray:
+        """Standardised `(B, D)` -> float32 `(B, D)` in user units."""
+        rows = x.detach().double().cpu().numpy() * np.asarray(self.scale) + np.asarray(self.mean)
+        return rows.astype(np.float32)
+
+
+class Classes(Config):
+    """One label of K, int64 `(B,)`; the null value is K. `frequencies` are those of the training split."""
+
+    kind: Literal["classes"] = "classes"
+    names: tuple[str, ...]
+    frequencies: tuple[float, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    def null(self, like: Tensor) -> Tensor:
+        return torch.full_like(like, self.count)
+
+    def draw(self, noise: Noise) -> Tensor:
+        """Labels by training frequency: int64 `(B,)`."""
+        edges = torch.tensor(np.cumsum(self.frequencies) / np.sum(self.frequencies), dtype=torch.float32)
+        return torch.bucketize(noise.uniform(()), edges[:-1], right=True)
+
+    def read(self, text: str) -> int:
+        """A class by name, or by number where the names are no numbers. Raises UsageError."""
+        if text in self.names:
+            return self.names.index(text)
+        if text.isdecimal() and int(text) < self.count:
+            return int(text)
+        raise UsageError(f"There is no label '{text}'. {did_you_mean(text, self.names)}")
+
+
+Value = Annotated[Image | Vector, pydantic.Field(discriminator="kind")]
+Condition = Annotated[Classes | Image, pydantic.Field(discriminator="kind")]
+
+
+class Spec(Config):
+    """All that a model must know of its data: the type of `x` and of each condition. Written to `spec.json`."""
+
+    name: str
+    x: Value
+    c: dict[str, Condition] = {}
+    format: int = FORMAT
+
+    @property
+    def label(self) -> Classes | None:
+        """The class condition, where there is one."""
+        part = self.c.get("label")
+        return part if isinstance(part, Classes) else None
+
+    def conditions(self, noise: Noise, given: Mapping[str, int] | None = None) -> dict[str, Tensor]:
+        """One condition a sample: those given, else drawn by training frequency."""
+        drawn = {}
+        for key, part in self.c.items():
+            if not isinstance(part, Classes):
+                raise UsageError(f"These samples need a '{key}' to start from: use `figment translate`.")
+            if given and key in given:
+                drawn[key] = torch.full((len(noise),), given[key], dtype=torch.int64)
+            else:
+                drawn[key] = part.draw(noise.stream(f"condition-{key}"))
+        return drawn
+
+    def nulled(self, c: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        """Conditions with their null value where `mask` `(B,)` is true: for guidance and for dropping conditions."""
+        out = {}
+        for key, value in c.items():
+            part = self.c[key]
+            empty = part.null(value) if isinstance(part, Classes) else torch.zeros_like(value)
+            out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), empty, value)
+        return out
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`(x, c)`: what is modelled and what it is conditioned on; `rows` are the positions in the split."""
+
+    x: Tensor
+    c: Mapping[str, Tensor]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device) -> Batch:
+        return replace(
+            self,
+            x=self.x.to(device, non_blocking=True),
+            c={k: v.to(device, non_blocking=True) for k, v in self.c.items()},
+        )
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(self.x[part], {k: v[part] for k, v in self.c.items()}, self.rows[part])
+
+
+class Split(Protocol):
+    """Rows that can be gathered in any order. `blocks` are the sizes of runs of rows that are cheap to read
+    together (None: every row is equally cheap); the order of an epoch keeps to them."""
+
+    spec: Spec
+
+    def __len__(self) -> int: ...
+
+    @property
+    def blocks(self) -> Sequence[int] | None: ...
+
+    def gather(self, rows: np.ndarray) -> Batch:
+        """The rows, decoded, in model range, on the CPU."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split held (or memory-mapped) as one array: uint8 `(N, C, H, W)` pictures or float32 `(N, D)` rows."""
+
+    spec: Spec
+    x: np.ndarray
+    c: Mapping[str, np.ndarray]
+    blocks: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def gather(self, rows: np.ndarray) -> Batch:
+        stored = self.x[rows]
+        return Batch(self.spec.x.to_model(stored), {k: torch.from_numpy(v[rows]) for k, v in self.c.items()}, rows)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `DataConfig.build()` returns: a spec and its splits (`train` always; `valid`, `test` where there is enough).
+
+    `notes` are sentences to print (what was resized, skipped, held out); `content` is a hash of the training data.
+    """
+
+    spec: Spec
+    splits: Mapping[str, Split]
+    content: str
+    notes: Sequence[str] = ()
+    log_density: Any = None  # callable float32 (N, D) in user units -> (N,) nats, for toys that know theirs
+
+    @property
+    def train(self) -> Split:
+        return self.splits["train"]
+
+    @property
+    def held_out(self) -> Split:
+        """The split for floors, likelihood and memorisation: `test`, else `valid`, else (tiny data) `train`."""
+        return self.splits.get("test") or self.splits.get("valid") or self.splits["train"]
+
+
+class Order:
+    """The order of training: row p of an endless sequence of epochs, a pure function of (seed, p).
+
+    Each epoch is a permutation drawn from a counter-based generator keyed by (seed, epoch). Where the split has
+    blocks, blocks are permuted and rows only within windows of a few blocks, so that reading stays local.
+    """
+
+    def __init__(self, seed: int, split: Split, window: int = 8):
+        self.seed, self.count, self.blocks, self.window = seed, len(split), split.blocks, window
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def epoch(self, number: int) -> np.ndarray:
+        if number not in self._epochs:
+            generator = np.random.Generator(np.random.Philox(key=_words(self.seed, f"epoch-{number}")))
+            self._epochs = {k: v for k, v in self._epochs.items() if k == number - 1}
+            self._epochs[number] = self._permute(generator)
+        return self._epochs[number]
+
+    def _permute(self, generator: np.random.Generator) -> np.ndarray:
+        if self.blocks is None:
+            return generator.permutation(self.count)
+        starts = np.concatenate([[0], np.cumsum(self.blocks)])
+        turn = generator.permutation(len(self.blocks))
+        parts = []
+        for first in range(0, len(turn), self.window):
+            rows = [np.arange(starts[b], starts[b + 1]) for b in turn[first : first + self.window]]
+            parts.append(generator.permutation(np.concatenate(rows)))
+        return np.concatenate(parts)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Positions start ... stop - 1 of the endless sequence."""
+        parts: list[np.ndarray] = []
+        while start < stop:
+            number, offset = divmod(start, self.count)
+            take = min(stop - start, self.count - offset)
+            parts.append(self.epoch(number)[offset : offset + take])
+            start += take
+        return np.concatenate(parts)
+
+    def batches(self, size: int, step: int = 0) -> Iterator[np.ndarray]:
+        """The global batches from `step` on."""
+        while True:
+            yield self.rows(step * size, (step + 1) * size)
+            step += 1
+
+
+def _words(seed: int, text: str) -> np.ndarray:
+    digest = hashlib.sha256(f"{seed}:{text}".encode()).digest()
+    return np.frombuffer(digest[:16], dtype=np.uint64)
+
+
+class Noise:
+    """One counter-based random stream a sample, keyed by (seed, index): sample i is the same at any batch size.
+
+    `.normal(shape)` and `.uniform(shape)` return float32 `(B, *shape)` and advance the stream. `.stream(name)` gives
+    an independent one that starts at its beginning, so that the same z survives a change of sampler.
+    `noise[a:b]` is the noise of some of the samples. Philox 4x64: Salmon et al., "Parallel random numbers: as easy
+    as 1, 2, 3" (2011).
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int] | range, name: str = "prior", device: Any = "cpu"):
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"a seed lies between 0 and 2^63 - 1 (given: {seed}).")
+        self.seed, self.indices, self.name, self.device = seed, indices, name, torch.device(device)
+        self._generators: list[np.random.Generator] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, part: slice) -> Noise:
+        return Noise(self.seed, self.indices[part], self.name, self.device)
+
+    def stream(self, name: str) -> Noise:
+        return Noise(self.seed, self.indices, name, self.device)
+
+    def to(self, device: Any) -> Noise:
+        """The same noise, delivered to a device; it is always drawn on the CPU."""
+        return Noise(self.seed, self.indices, self.name, device)
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        if self._generators is None:
+            word = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "little")
+            self._generators = [
+                np.random.Generator(
+                    np.random.Philox(
+                        key=np.array([self.seed, i], np.uint64), counter=np.array([0, 0, 0, word], np.uint64)
+                    )
+                )
+                for i in self.indices
+            ]
+        return self._generators
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal numbers `(B, *shape)`."""
+        out = np.empty((len(self), *shape), np.float32)
+        for row, generator in zip(out.reshape(len(self), -1), self.generators):
+            generator.standard_normal(out=row, dtype=np.float32)
+        return torch.from_numpy(out).to(self.device)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Uniform numbers in [0, 1): `(B, *shape)`."""
+        out = np.empty((len(self), *shape), np.float32)
+        for row, generator in zip(out.reshape(len(self), -1), self.generators):
+            generator.random(out=row, dtype=np.float32)
+        return torch.from_numpy(out).to(self.device)

@@ -1,0 +1,269 @@
+"""What a model is: networks, an objective, and the abilities its class header lists."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from figment.core.config import Config, Kinded, Size, parse
+from figment.core.data import Batch, Dataset, Noise, Spec
+from figment.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
+Measure = Literal["mass", "density"]
+
+
+class ModelConfig(Kinded):
+    """A model before it meets data: `build(spec)` gives the network its shapes; nothing the data knows is asked."""
+
+    group: ClassVar[str] = "model"
+    accepts: ClassVar[tuple[type[Config], ...]]  # the types of `spec.x` this kind models
+
+    size: Size = pydantic.Field("small", description="the one dial: width and depth of all networks")
+
+    def build(self, spec: Spec) -> Model:
+        raise NotImplementedError  # pragma: no cover - every registered kind overrides this
+
+    def check(self, spec: Spec) -> None:
+        """Raises UsageError, naming the kinds that fit, where this kind does not model such data."""
+        if isinstance(spec.x, self.accepts):
+            return
+        from figment import registry
+
+        fits = [kind for kind in registry.kinds("model") if isinstance(spec.x, registry.load("model", kind).accepts)]
+        raise UsageError(f"'{self.kind}' does not model {spec.x.kind} data ({spec.name}). These do: {', '.join(fits)}.")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What an objective may know of time: this player's updates so far, and how much of the run is over.
+
+    `mean` averages a tensor over all processes: a loss that changes a buffer must do it from averaged values.
+    """
+
+    count: int
+    progress: float
+    mean: Callable[[Tensor], Tensor] = lambda value: value
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimise (mean over the batch) and its named parts for the log (detached scalars)."""
+
+    value: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Player:
+    """Modules trained together on one loss. One network is a one-player game, a GAN two.
+
+    `every`: acts on steps divisible by it. `rate`: its learning rate relative to `training.lr`.
+    `ema`: whether its published weights are averaged.
+    """
+
+    name: str
+    modules: Sequence[nn.Module]
+    loss: Callable[[Batch, Turn], Loss]
+    every: int = 1
+    rate: float = 1.0
+    ema: bool = True
+
+    def parameters(self) -> list[nn.Parameter]:
+        unique: dict[int, nn.Parameter] = {}
+        for module in self.modules:
+            for parameter in module.parameters():
+                unique.setdefault(id(parameter), parameter)
+        return list(unique.values())
+
+
+class Model(nn.Module, ABC):
+    """Networks plus an objective. Final subclasses list their abilities in their header.
+
+    `training_only` names buffers and sub-modules (prefixes) that go to checkpoints but never to `model/`.
+    """
+
+    training_only: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: ModelConfig, spec: Spec):
+        super().__init__()
+        self.config, self.spec = config, spec
+
+    @property
+    def device(self) -> torch.device:
+        tensors: Iterator[Tensor] = chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+class Learns(ABC):
+    """Trained in steps by the one loop."""
+
+    @abstractmethod
+    def players(self) -> Sequence[Player]:
+        """Who plays, in the order in which they move within a step."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a closed-form `fit` may use: rows at most, seconds at most (None: as long as it takes), and a seed."""
+
+    rows: int = 50_000
+    seconds: float | None = None
+    seed: int = 0
+
+
+class Fits(ABC):
+    """Closed form: learns from the data at once and keeps its results as buffers."""
+
+    @abstractmethod
+    def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
+        """Yields figures for the log as it goes (`{"nll": ...}`); done when exhausted."""
+
+
+class CanSample(ABC):
+    @abstractmethod
+    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """x ~ p(x | c): `(B, ...)` in model range, one for each of `noise`."""
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations a sample costs."""
+        return 1
+
+
+class CanEncode(ABC):
+    @abstractmethod
+    def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """The code z `(B, d)` (or `(B, c, h, w)`) of x."""
+
+
+class CanDecode(ABC):
+    @abstractmethod
+    def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """x `(B, ...)` from a code: the mean, where decoding is a distribution."""
+
+
+class HasPosterior(CanEncode):
+    @abstractmethod
+    def posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> Distribution:
+        """q(z | x, c): a diagonal normal with batch shape `(B, d)`."""
+
+    def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        return self.posterior(x, c).mean
+
+
+class HasPrior(CanDecode, CanSample):
+    @abstractmethod
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """z ~ p(z | c) `(B, d)`."""
+
+    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.decode(self.prior(c, noise), c)
+
+
+class HasLogProb(ABC):
+    measure: ClassVar[Measure] = "density"
+
+    @abstractmethod
+    def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """log p(x | c) `(B,)` nats, exact, of x in model range."""
+
+
+class HasBound(ABC):
+    measure: ClassVar[Measure] = "density"
+
+    @abstractmethod
+    def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """A (possibly random) lower bound of log p(x | c) in expectation: `(B,)` nats, of x in model range."""
+
+
+class HasEnergy(ABC):
+    @abstractmethod
+    def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """-log p(x | c) up to a constant `(B,)`."""
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """E[x | x_t, c], and Var[x | x_t, c] where it is known: `(B, ...)`."""
+
+    mean: Tensor
+    variance: Tensor | None = None
+
+
+class CanDenoise(ABC):
+    schedule: Any  # alpha(t), sigma(t): see figment.models.diffusion.schedule
+
+    @abstractmethod
+    def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
+        """E[x | x_t, c] where x_t = alpha(t) x + sigma(t) noise; t `(B,)`, 0 is data, 1 is noise."""
+
+
+class CanClassify(ABC):
+    @abstractmethod
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        """log p(y | x) `(B, K)`."""
+
+
+class HasFeatures(ABC):
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """A description `(B, F)` of x."""
+
+
+class HasSampling(CanSample):
+    """A family with choices at sampling time: `Sampling` is their frozen config, the command line's keys."""
+
+    Sampling: ClassVar[type[Config]]
+
+    @abstractmethod
+    def with_sampling(self, sampling: Any) -> CanSample:
+        """A final wrapper that samples so, and encodes / decodes where the sampler is deterministic."""
+
+
+ABILITIES: tuple[type, ...] = (
+    CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasBound, HasEnergy, CanDenoise,
+    CanClassify, HasFeatures, HasSampling,
+)  # fmt: skip
+
+
+def abilities(model: object | type) -> list[str]:
+    """The names of the abilities a model's class lists."""
+    cls = model if isinstance(model, type) else type(model)
+    return [ability.__name__ for ability in ABILITIES if issubclass(cls, ability)]
+
+
+def density(model: object | type) -> Literal["tractable", "approximate", "implicit"] | None:
+    """Goodfellow's taxonomy, computed from abilities ("NIPS 2016 tutorial: Generative adversarial networks")."""
+    cls = model if isinstance(model, type) else type(model)
+    if issubclass(cls, HasLogProb):
+        return "tractable"
+    if issubclass(cls, HasBound | HasEnergy | CanDenoise):
+        return "approximate"
+    return "implicit" if issubclass(cls, CanSample) else None
+
+
+def with_sampling(model: Any, options: Mapping[str, Any]) -> Any:
+    """The model as a sampler with these choices. Raises UsageError where it has none of that name."""
+    if isinstance(model, HasSampling):
+        return model.with_sampling(parse(model.Sampling, options))
+    if options:
+        raise UsageError(
+            f"'{model.config.kind}' has no choices at sampling time (given: {', '.join(options)}). "
+            "Leave them out, or take a family that has them: diffusion."
+        )
+    if not isinstance(model, CanSample):
+        raise UsageError(
+            f"'{model.config.kind}' cannot draw samples: it has no density to draw from. Give its latents a prior: "
+            "figment train with-prior model.first=RUN"
+        )
+    return model

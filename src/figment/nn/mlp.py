@@ -1,0 +1,49 @@
+"""A residual multilayer perceptron, modulated by an embedding where there is one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """`(B, inputs)` -> `(B, outputs)` through `depth` residual blocks of `width`; `embedding` `(B, E)` shifts and
+    scales each block's normalised input.
+
+    He et al., "Identity mappings in deep residual networks" (2016); Perez et al., "FiLM" (2018).
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int, embedding: int = 0, zero: bool = False):
+        super().__init__()
+        self.project_in = nn.Linear(inputs, width)
+        self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.project_out = nn.Linear(width, outputs)
+        if zero:
+            nn.init.zeros_(self.project_out.weight)
+            nn.init.zeros_(self.project_out.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = self.project_in(x)
+        for block in self.blocks:
+            h = block(h, embedding)
+        return self.project_out(torch.nn.functional.silu(self.norm(h)))
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, embedding: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.modulation = nn.Linear(embedding, 2 * width) if embedding else None
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, h: Tensor, embedding: Tensor | None) -> Tensor:
+        y = self.norm(h)
+        if self.modulation is not None and embedding is not None:
+            scale, shift = self.modulation(embedding).chunk(2, dim=1)
+            y = y * (1 + scale) + shift
+        y = nn.functional.silu(self.first(nn.functional.silu(y)))
+        return h + self.second(y)

@@ -1,0 +1,49 @@
+"""Which kinds exist and where each lives. Data only: nothing is imported until a kind is asked for.
+
+Third parties add kinds by entry points in the groups `figment.models` and `figment.data`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module, metadata
+from typing import Any
+
+from figment.core.errors import UsageError, did_you_mean
+
+MODELS = {
+    "gaussian-mixture": "figment.models.classical.gaussian_mixture:GaussianMixtureConfig",
+    "autoencoder": "figment.models.autoencoders.autoencoder:AutoencoderConfig",
+    "with-prior": "figment.models.autoencoders.with_prior:WithPriorConfig",
+    "vae": "figment.models.autoencoders.vae:VAEConfig",
+    "gan": "figment.models.adversarial.gan:GANConfig",
+    "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
+}
+DATA = {
+    "digits": "figment.data.digits:DigitsConfig",
+    "toy": "figment.data.toys:ToyConfig",
+    "images": "figment.data.images:ImagesConfig",
+    "parquet": "figment.data.parquet:ParquetConfig",
+    "hub": "figment.data.parquet:HubConfig",
+}
+GROUPS = {"model": MODELS, "data": DATA}
+
+
+@cache
+def _table(group: str) -> dict[str, str]:
+    plugins = metadata.entry_points(group={"model": "figment.models", "data": "figment.data"}[group])
+    return {**{entry.name: entry.value for entry in plugins}, **GROUPS[group]}
+
+
+def kinds(group: str) -> list[str]:
+    """The names in a group, in reading order."""
+    return list(_table(group))
+
+
+def load(group: str, kind: str) -> Any:
+    """The config class of a kind. Raises UsageError with the nearest name where it is unknown."""
+    target = _table(group).get(kind)
+    if target is None:
+        raise UsageError(f"There is no {group} kind '{kind}'. {did_you_mean(kind, kinds(group))}")
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
