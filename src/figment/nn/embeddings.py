@@ -1,0 +1,31 @@
+"""Time as a vector."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(t: Tensor, width: int) -> Tensor:
+    """`(B,)` -> float32 `(B, width)`: cosines then sines of 1000 t f_i, f_i = 10^(-4 i / (width / 2)).
+
+    Vaswani et al., "Attention is all you need" (2017).
+    """
+    i = torch.arange(width // 2, device=t.device)
+    angles = 1000 * t.float()[:, None] * torch.exp(i * (-2 * math.log(1e4) / width))
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """t `(B,)` -> `(B, outputs)`: sinusoids through a two-layer perceptron."""
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__()
+        self.width = width
+        self.first = nn.Linear(width, outputs)
+        self.second = nn.Linear(outputs, outputs)
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.second(nn.functional.silu(self.first(sinusoids(t, self.width))))
