@@ -1,1 +1,34 @@
+"""Figment: one workbench for generative models.
 
+import figment
+run = figment.train("vae", data="digits", minutes=1)
+model = figment.load(run.path)
+x = figment.sample(model, n=16)
+"""
+
+import os
+from importlib import import_module
+from typing import Any
+
+# Threads that spin at barriers collapse beside one busy core; torch reads this when it starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_PUBLIC = {
+    "Run": "figment.core.run",
+    "train": "figment.workbench",
+    "load": "figment.workbench",
+    "sample": "figment.workbench",
+    "evaluate": "figment.evaluate.report",
+    "compare": "figment.evaluate.compare",
+}
+__all__ = ["Run", "compare", "evaluate", "load", "sample", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'figment' has no attribute '{name}'")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

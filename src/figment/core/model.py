@@ -179,7 +179,7 @@ class HasLogProb(ABC):
 
 
 class HasBound(ABC):
-    measure: ClassVar[Measure] = "density"
+    measure: Measure = "density"
 
     @abstractmethod
     def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:

@@ -47,7 +47,7 @@ class TrainingConfig(Config):
     final: float = pydantic.Field(0.0, ge=0, le=1, description="lr at the end, relative to its peak")
     clip: float | None = pydantic.Field(1.0, gt=0, description="largest norm of a player's gradient")
     ema: float = pydantic.Field(0.05, ge=0, le=0.05, description="half-life of averaging, a share of examples seen")
-    flip: bool | None = pydantic.Field(None, description="mirror pictures at random (None: as the data suggests)")
+    flip: bool = pydantic.Field(False, description="mirror pictures left to right at random")
     precision: Precision = pydantic.Field("auto", description="auto: bf16 where the machine is fast at it, else fp32")
     fit_rows: int = pydantic.Field(50_000, ge=1, description="rows a closed-form fit may use")
     checkpoint_seconds: float = pydantic.Field(60.0, ge=0)

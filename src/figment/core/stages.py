@@ -1,0 +1,84 @@
+"""Models that stand on a trained one: the first stage is part of the second's config, and its weights part of it."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from typing import Annotated, Any, Self
+
+import pydantic
+import torch
+
+from figment import registry
+from figment.core.config import Config
+from figment.core.data import Spec
+from figment.core.errors import UsageError
+from figment.core.model import Model, ModelConfig
+
+AnyModel = Annotated[pydantic.SerializeAsAny[ModelConfig], pydantic.BeforeValidator(ModelConfig.resolve)]
+UNTRAINED = ""
+
+
+class FirstStage(Config):
+    """A model inside another's config: its resolved config, its data's spec, and the sha256 of its weights."""
+
+    model: AnyModel
+    spec: Spec
+    weights: str
+
+    def build(self) -> Model:
+        """The model, frozen; its weights come with those of the second stage."""
+        return self.model.build(self.spec).eval().requires_grad_(False)
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, str) and value in registry.kinds("model"):
+        value = {"kind": value}
+    return ModelConfig.resolve(value) if isinstance(value, dict) and "kind" in value else value
+
+
+class TwoStageConfig(ModelConfig):
+    """A model config with another inside.
+
+    `first` is a ModelConfig (trained first, within the same budget), the path of a run to reuse, or, once resolved by
+    `with_first`, a FirstStage.
+    """
+
+    first: Annotated[FirstStage | pydantic.SerializeAsAny[ModelConfig] | str, pydantic.BeforeValidator(_read)]
+
+    @abstractmethod
+    def check_first(self, first: Model) -> None:
+        """Raises UsageError where a model cannot be the first stage."""
+
+    def with_first(self, first: Model) -> Model:
+        """The second stage on a trained first: config embedded and resolved, weights copied and frozen."""
+        stage = FirstStage(model=first.config, spec=first.spec, weights=fingerprint(first))
+        model = self.model_copy(update={"first": stage}).build(first.spec)
+        model.get_submodule("first").load_state_dict(first.state_dict())
+        return model
+
+    def staged(self, spec: Spec) -> tuple[Self, Model]:
+        """The config with its first stage resolved for this data, and that stage as built (not yet with weights).
+
+        Raises UsageError where it was trained on data of another form, is still only the path of a run, or is no
+        model that can be a first stage.
+        """
+        stage = self.first
+        if isinstance(stage, str):
+            raise UsageError(f"model.first={stage} is neither a finished run nor a kind of model.")
+        if isinstance(stage, ModelConfig):
+            stage = FirstStage(model=stage.build(spec).config, spec=spec, weights=UNTRAINED)
+        if stage.spec.x != spec.x or (stage.spec.label and stage.spec.label.names) != (spec.label and spec.label.names):
+            raise UsageError(f"the first stage was trained on '{stage.spec.name}', which has another form: train it anew.")
+        first = stage.build()
+        self.check_first(first)
+        return self.model_copy(update={"first": stage}), first
+
+
+def fingerprint(model: Model) -> str:
+    """sha256 of a model's weights: names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,289 @@
+"""The one loop that trains every model, as a generator of events."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from figment.core.checkpoint import Checkpoints, read_state
+from figment.core.data import Dataset
+from figment.core.errors import Diverged, FigmentError, InvalidCheckpoint
+from figment.core.model import Budget, Fits, Model
+from figment.core.processes import Processes, autocast
+from figment.core.publishing import publish
+from figment.core.run import Run, RunFolder, State, write_json
+from figment.core.session import Session, seed_of
+
+Preview = Callable[[Model, Path], None]
+REMEDIES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step was taken (or a closed-form fit went on): `parts` are its figures, `eta` the seconds left (or None)."""
+
+    step: int
+    progress: float
+    seconds: float
+    examples_per_second: float
+    eta: float | None
+    parts: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line: a picture written, a checkpoint saved, a remedy applied."""
+
+    text: str
+    path: Path | None = None
+
+
+Event = Step | Note
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM so that the loop can save; a second SIGINT stops at once."""
+    caught: list[int] = []
+
+    def handle(number: int, _frame: Any) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Stopped(FigmentError):
+    """A signal asked the run to stop; everything is saved."""
+
+    def __init__(self, number: int, folder: RunFolder):
+        super().__init__(f"stopped by {signal.Signals(number).name}; saved. Go on with --resume --out {folder.path}")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def training(
+    run: Run,
+    folder: RunFolder,
+    dataset: Dataset,
+    model: Model,
+    *,
+    device: str = "auto",
+    preview: Preview | None = None,
+    remedy: bool = False,
+) -> Iterator[Iterator[Event]]:
+    """Trains `model` as `run` says, from the newest valid checkpoint in `folder` if there is one.
+
+        with training(run, folder, dataset, model) as events:
+            for event in events: ...
+
+    Leaving the block early saves and stops. Raises Diverged (nothing updated), Stopped (after saving),
+    InvalidCheckpoint (none of the checkpoints is sound).
+    """
+    session = Session(run, dataset, model, Processes(device))
+    loop = Loop(session, folder, preview, remedy)
+    with signals() as caught:
+        events = loop.events(caught)
+        try:
+            yield events
+        except BaseException as error:
+            events.close()
+            if not isinstance(error, Stopped):
+                loop.write_status("failed", error=str(error) or type(error).__name__)
+            raise
+        if not loop.finished:
+            events.close()
+            loop.save()
+            loop.write_status("preempted")
+
+
+class Loop:
+    """The visible loop around a session: time, log, pictures, checkpoints, signals."""
+
+    def __init__(self, session: Session, folder: RunFolder, preview: Preview | None, remedy: bool):
+        self.session, self.folder, self.preview, self.remedy = session, folder, preview, remedy
+        self.checkpoints = Checkpoints(folder.checkpoints, session.run.training.keep)
+        self.first = session.processes.first
+        self.finished = False
+        self.saved_at = self.status_at = 0.0
+        self.begun = (0, 0.0)
+
+    def events(self, caught: list[int]) -> Generator[Event]:
+        yield from self._restore()
+        if isinstance(self.session.model, Fits):
+            yield from self._fit(self.session.model)
+        else:
+            yield from self._steps(caught)
+        yield from self._publish()
+        self.finished = True
+
+    def _steps(self, caught: list[int]) -> Iterator[Event]:
+        session, t, remedies = self.session, self.session.run.training, 0
+        shown = int(session.progress(session.clock.seconds) * t.previews)
+        if self.remedy and not self.checkpoints.steps():
+            self.save()
+        while True:
+            seconds, stop, save = self._agree(caught)
+            progress = session.progress(seconds)
+            if stop:
+                self.save()
+                self.write_status("preempted")
+                raise Stopped(stop, self.folder)
+            due = int(progress * t.previews)
+            if session.clock.step and (progress >= 1 or due > shown):
+                yield from self._look()
+            shown = due
+            if progress >= 1:
+                break
+            if save:
+                yield Note("checkpoint saved", self.save())
+            try:
+                session.take_step(progress)
+            except Diverged as error:
+                self._dump(error)
+                if not self.remedy or remedies == REMEDIES:
+                    raise
+                remedies += 1
+                yield from self._go_back(error)
+                continue
+            yield self._log(progress)
+        yield Note("checkpoint saved", self.save())
+
+    def _agree(self, caught: list[int]) -> tuple[float, signal.Signals | None, bool]:
+        """The first process's clock and anybody's wish to stop, known to all; whether it is time to save."""
+        session = self.session
+        mine = session.clock.seconds if self.first else 0.0
+        flags = [float(number in caught) for number in (signal.SIGINT, signal.SIGTERM)]
+        seconds, interrupt, terminate = session.processes.sum([mine, *flags])
+        stop = signal.SIGINT if interrupt else signal.SIGTERM if terminate else None
+        save = seconds - self.saved_at >= session.run.training.checkpoint_seconds and session.clock.step > 0
+        return seconds, stop, save
+
+    def _log(self, progress: float) -> Step:
+        session, clock = self.session, self.session.clock
+        seconds = clock.seconds
+        steps, since = clock.step - self.begun[0], seconds - self.begun[1]
+        rate = steps * session.run.training.batch / max(since, 1e-9)
+        parts = {name: total / count for name, (total, count) in session.window.items()}
+        progress = session.progress(seconds)
+        if clock.step % session.run.training.log_every == 0:
+            line = {"step": clock.step, "seconds": round(seconds, 3), "examples_per_second": round(rate, 1), **parts}
+            if self.first:
+                self.folder.append_metrics(line)
+            session.window = {}
+        event = Step(clock.step, progress, seconds, rate, session.seconds_left(progress, seconds), parts)
+        if self.first and seconds - self.status_at >= 2:
+            self.status_at = seconds
+            self.write_status("running", eta=event.eta)
+        return event
+
+    def _look(self) -> Iterator[Event]:
+        """A picture from the same noise as always, and the held-out figure where one is watched."""
+        session = self.session
+        if session.run.training.monitor is not None:
+            yield Note(f"held-out loss {session.watch_held_out():.5g}")
+        if self.preview is not None and self.first:
+            path = self.folder.samples / f"step-{session.clock.step:06d}.png"
+            path.parent.mkdir(exist_ok=True)
+            with session.published() as model, torch.no_grad(), autocast(session.precision, session.processes.device):
+                self.preview(model, path)
+            yield Note("picture written", path)
+
+    def _fit(self, model: Fits) -> Iterator[Event]:
+        session, t = self.session, self.session.run.training
+        self.begun = (0, session.clock.seconds)
+        if self.first:
+            seconds = 60 * t.minutes if t.minutes else None
+            torch.manual_seed(seed_of(session.run.seed, "fit"))
+            for figures in model.fit(session.dataset, Budget(t.fit_rows, seconds, session.run.seed)):
+                session.clock.step += 1
+                elapsed = session.clock.seconds
+                rate = min(len(session.dataset.train), t.fit_rows) * session.clock.step / max(elapsed, 1e-9)
+                line = {"step": session.clock.step, "seconds": round(elapsed, 3), "examples_per_second": round(rate, 1)}
+                self.folder.append_metrics({**line, **figures})
+                yield Step(session.clock.step, 0.0, elapsed, rate, None, dict(figures))
+            yield from self._look()
+        session.processes.wait()
+
+    def _publish(self) -> Iterator[Event]:
+        if self.first:
+            best = self.session.best[1] if self.session.best else None
+            with self.session.published() as model:
+                publish(self.folder.model, model, self.session.run, best)
+            self.write_status("done")
+            yield Note("model written", self.folder.model)
+        self.session.processes.wait()
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def save(self) -> Path:
+        session = self.session
+        self.saved_at = session.clock.seconds
+        path = self.checkpoints.folder(session.clock.step)
+        if self.first:
+            path = self.checkpoints.save(session.clock.step, session.tensors(), session.state())
+        session.processes.wait()
+        return path
+
+    def _restore(self) -> Iterator[Event]:
+        """From the newest sound checkpoint; says which were not."""
+        session = self.session
+        if self.first:
+            self.checkpoints.sweep()
+        bad: list[Exception] = []
+        for path, error in self.checkpoints.newest_valid():
+            if error is not None:
+                bad.append(error)
+                yield Note(f"warning: {error} Trying the one before.")
+                continue
+            files, state = read_state(path)
+            session.restore(files, state)
+            if state["processes"] != session.processes.count:
+                yield Note(f"warning: saved by {state['processes']} processes, resumed by {session.processes.count}: "
+                           "the same batches, other random numbers.")  # fmt: skip
+            yield Note(f"resumed at step {session.clock.step}", path)
+            break
+        else:
+            if bad:
+                raise InvalidCheckpoint(f"no checkpoint in {self.checkpoints.path} is sound. {bad[0]} Start again "
+                                        "with --overwrite.")  # fmt: skip
+        if self.first:
+            self.folder.truncate_metrics(session.clock.step)
+        self.saved_at = session.clock.seconds
+        self.begun = (session.clock.step, session.clock.seconds)
+
+    def _go_back(self, error: Diverged) -> Iterator[Event]:
+        session, damping = self.session, self.session.damping / 2
+        if not self.checkpoints.steps():
+            raise error
+        yield Note(f"remedy: {error}")
+        yield from self._restore()
+        session.damping = damping
+        yield Note(f"remedy: learning rate x {damping:g} from step {session.clock.step}")
+
+    def _dump(self, error: Diverged) -> None:
+        if self.first:
+            rows = getattr(error, "rows", [])
+            write_json(self.folder.path / "diverged.json", {"error": str(error), "rows": rows})
+
+    def write_status(self, state: State, **figures: Any) -> None:
+        if self.first:
+            clock = self.session.clock
+            with suppress(OSError):
+                self.folder.write_status(state, step=clock.step, seconds=round(clock.seconds, 2), **figures)

@@ -1,0 +1,313 @@
+"""Train, load, draw: what the commands and the library both call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment import presets, registry
+from figment.core.config import parse
+from figment.core.data import Dataset, Image, Noise, Spec
+from figment.core.errors import UsageError, did_you_mean
+from figment.core.model import Learns, Model, ModelConfig, with_sampling
+from figment.core.processes import Processes, autocast, resolve_precision
+from figment.core.publishing import load_model
+from figment.core.run import DataConfig, Precision, Run, RunFolder, write_json
+from figment.core.training import Event, training
+
+DEFAULT_MINUTES = 5.0
+Watch = Callable[[Iterator[Event]], None]
+
+
+def plan(
+    model: str | ModelConfig,
+    data: str | DataConfig,
+    *,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> Run:
+    """The run that a preset or a kind, data, and dotted overrides describe.
+
+    `base` is a whole or partial run (from `--config`) laid over the preset. Raises UsageError.
+    """
+    from figment.data import parse as parse_data
+
+    preset = _preset(model) if isinstance(model, str) else {"model": model.model_dump(mode="json")}
+    source = parse_data(data) if isinstance(data, str) else data
+    tree = _merge({"training": {}, **preset, "data": source.model_dump(mode="json"), "seed": seed}, base or {})
+    run = parse(Run, tree)
+    run = run.override(overrides or {})
+    if run.training.steps is None and run.training.minutes is None:
+        run = run.override({"training.minutes": DEFAULT_MINUTES})
+    if run.training.steps is not None and run.training.minutes is not None:
+        raise UsageError("a run is bounded by --steps or by --minutes, not by both.")
+    return run
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name in presets.PRESETS:
+        return presets.PRESETS[name]
+    if name in registry.kinds("model"):
+        return {"model": {"kind": name}}
+    known = {*presets.PRESETS, *registry.kinds("model")}
+    raise UsageError(f"There is no model or preset '{name}'. {did_you_mean(name, known)}")
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def free_folder(run: Run, root: Path = Path("runs")) -> Path:
+    """`runs/MODEL-DATA`, `-2`, ...: the first that does not exist."""
+    source = getattr(run.data, "name", None) or getattr(run.data, "path", None) or run.data.kind
+    name = f"{run.model.kind}-{Path(str(source)).stem or run.data.kind}"
+    number = 1
+    while (root / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return root / (name if number == 1 else f"{name}-{number}")
+
+
+def train(
+    model: str | ModelConfig,
+    data: str | DataConfig,
+    out: str | Path | None = None,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    remedy: bool = False,
+    watch: Watch | None = None,
+    **overrides: Any,
+) -> RunFolder:
+    """Trains a model on data and returns its finished run folder.
+
+    `overrides` are dotted settings, written with a double underscore: `training__lr=1e-3`. `watch` receives the
+    events (None: a progress line on a terminal). Raises UsageError, DataError, Diverged, InvalidCheckpoint.
+    """
+    settings = {key.replace("__", "."): value for key, value in overrides.items()}
+    settings |= {f"training.{k}": v for k, v in {"steps": steps, "minutes": minutes}.items() if v is not None}
+    run = plan(model, data, seed=seed, overrides=settings)
+    return execute(run, out, device=device, resume=resume, overwrite=overwrite, remedy=remedy, watch=watch)
+
+
+def execute(
+    run: Run,
+    out: str | Path | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    remedy: bool = False,
+    init: str | Path | None = None,
+    dataset: Dataset | None = None,
+    watch: Watch | None = None,
+) -> RunFolder:
+    """Carries out a run in its folder; `resume` goes on from the newest valid checkpoint."""
+    processes = Processes(device)
+    folder = RunFolder(out if out is not None else free_folder(run))
+    if processes.first:
+        claim(folder, run, resume=resume, overwrite=overwrite)
+    processes.wait()
+    if resume and folder.read_status().get("state") == "done" and folder.model.exists():
+        return folder
+    with folder.locked() if processes.first else nullcontext():
+        begun, cpu = time.perf_counter(), time.process_time()
+        dataset = dataset or run.data.build()
+        model = build(run, dataset)
+        if init is not None:
+            _initialise(model, Path(init))
+        if processes.first:
+            write_json(folder.path / "env.json", environment(processes, run, dataset))
+        with training(run, folder, dataset, model, device=device, preview=preview, remedy=remedy) as events:
+            (watch or drain)(events)
+        if processes.first:
+            times = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
+            folder.write_status("done", **{**folder.read_status(), **times, "state": "done"})
+    return folder
+
+
+def build(run: Run, dataset: Dataset) -> Model:
+    """The model of a run with its initial weights, which are a function of the seed."""
+    run.model.check(dataset.spec)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(run.seed)
+        return run.model.build(dataset.spec)
+
+
+def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None:
+    """Makes the folder this run's, or raises UsageError: it exists, or it is another run's."""
+    if folder.path.exists() and any(folder.path.iterdir()):
+        if overwrite:
+            if not folder.exists():
+                raise UsageError(f"{folder.path} is no run folder; --overwrite would delete it. Choose another --out.")
+            with folder.locked():
+                shutil.rmtree(folder.path)
+        elif not resume:
+            raise UsageError(
+                f"{folder.path} exists. Go on with --resume, start anew with --overwrite, or change --out."
+            )
+        elif folder.exists():
+            difference = differences(folder.read_run().model_dump(mode="json"), run.model_dump(mode="json"))
+            if difference:
+                raise UsageError(f"{folder.path} was made with another config: {'; '.join(difference)}.")
+            return
+    with folder.locked():
+        write_json(folder.run, run.model_dump(mode="json"))
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """`training.lr is 0.001 there, 0.01 here`, for every leaf that differs."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = dict.fromkeys([*old, *new])
+        return [d for k in keys for d in differences(old.get(k), new.get(k), f"{path}.{k}" if path else k)]
+    return [] if old == new else [f"{path} is {old!r} there, {new!r} here"]
+
+
+def _initialise(model: Model, path: Path) -> None:
+    """Starts from another run's weights, wherever name and shape agree."""
+    theirs = dict(load_model(path).named_parameters())
+    with torch.no_grad():
+        fits = [(p, theirs[n]) for n, p in model.named_parameters() if n in theirs and theirs[n].shape == p.shape]
+        if not fits:
+            raise UsageError(f"--init {path}: no weight there fits this model.")
+        for mine, other in fits:
+            mine.copy_(other)
+
+
+def drain(events: Iterator[Event]) -> None:
+    """Runs to the end without a word."""
+    for _ in events:
+        pass
+
+
+def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, Any]:
+    """What the figures of a run depend on beside its config; nothing private."""
+    import platform
+    from importlib.metadata import version
+
+    pictures = isinstance(dataset.spec.x, Image)
+    return {
+        "figment": version("figment"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(processes.device),
+        "processes": processes.count,
+        "precision": resolve_precision(run.training.precision, processes.device, pictures),
+        "data": dataset.content,
+        "rows": {name: len(split) for name, split in dataset.splits.items()},
+    }
+
+
+def preview(model: Model, path: Path) -> None:
+    """Sixty-four samples (or reconstructions, where there are none) from the same noise as always."""
+    from figment.core.model import CanSample
+    from figment.pictures import picture, save_png
+
+    if isinstance(model, CanSample):
+        x, c = draw(model, 64, seed=0, precision=None)
+        save_png(picture(model.spec, x, c), path, {"seed": 0, "start": 0, "n": 64})
+
+
+def load(path: str | Path, device: str = "cpu") -> Model:
+    """A trained model, ready to use; its data need not be there. Raises UsageError, InvalidCheckpoint."""
+    return load_model(Path(path)).to(device)
+
+
+@torch.no_grad()
+def draw(
+    model: Any,
+    n: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    given: Mapping[str, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch: int = 256,
+    precision: Precision | None = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Samples start ... start + n - 1: x in model range on the CPU, and their conditions.
+
+    `given` fixes conditions, `options` are the family's sampling choices. Sample i is the same at any batch size.
+    `precision=None` leaves the caller's autocast as it is.
+    """
+    spec: Spec = model.spec
+    sampler = with_sampling(model, options or {})
+    xs, cs = [], []
+    for first in range(start, start + n, batch):
+        noise = Noise(seed, range(first, min(first + batch, start + n)), device=model.device)
+        c = spec.conditions(noise.to("cpu"), given)
+        on_device = {k: v.to(model.device) for k, v in c.items()}
+        if precision is None:
+            x = sampler.sample(on_device, noise)
+        else:
+            resolved = resolve_precision(precision, model.device, isinstance(spec.x, Image))
+            with autocast(resolved, model.device):
+                x = sampler.sample(on_device, noise)
+        xs.append(x.float().cpu())
+        cs.append(c)
+        if progress is not None:
+            progress(len(xs[-1]))
+    return torch.cat(xs), {k: torch.cat([c[k] for c in cs]) for k in cs[0]}
+
+
+def sample(model: Any, n: int = 16, seed: int = 0, *, label: str | int | None = None, **options: Any) -> np.ndarray:
+    """n samples in the user's own form: uint8 `(n, H, W, C)` pictures, float32 `(n, D)` rows."""
+    given = None
+    if label is not None:
+        if model.spec.label is None:
+            raise UsageError(f"this model was trained without labels ({model.spec.name}): leave the label out.")
+        given = {"label": model.spec.label.read(str(label))}
+    x, _ = draw(model, n, seed=seed, given=given, options=options)
+    return model.spec.x.to_user(x)
+
+
+def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]:
+    """What a run would take, from one measured step after a first: nothing is written.
+
+    Returns parameters, peak_memory_bytes, seconds_per_step, steps and seconds.
+    """
+    import resource
+
+    from figment.core.session import Session
+
+    model = build(run, dataset)
+    figures: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters())}
+    if isinstance(model, Learns):
+        session = Session(run, dataset, model, Processes(device))
+        session.take_step(0.0)
+        begun = time.perf_counter()
+        session.take_step(0.0)
+        seconds, t = time.perf_counter() - begun, run.training
+        steps = t.steps or int(60 * (t.minutes or 0) / seconds)
+        total = seconds * t.steps if t.steps else 60 * (t.minutes or 0)
+        figures |= {"precision": session.precision, "seconds_per_step": seconds, "steps": steps, "seconds": total}
+        figures["examples_per_second"] = t.batch / seconds
+    unit = 1 if sys.platform == "darwin" else 1024
+    figures["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if torch.cuda.is_available():
+        figures["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
+    return figures
