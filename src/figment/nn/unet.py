@@ -55,14 +55,8 @@ class UNet(nn.Module):
         skips = [width]
         for i, w in enumerate(widths):
             last = i == len(widths) - 1
-            self.down.append(
-                level(
-                    [skips[-1], *[w] * (blocks - 1)],
-                    w,
-                    i in attention,
-                    None if last else nn.Conv2d(w, w, 3, stride=2, padding=1),
-                )
-            )
+            halve = None if last else nn.Conv2d(w, w, 3, stride=2, padding=1)
+            self.down.append(stage([skips[-1], *[w] * (blocks - 1)], w, i in attention, halve))
             skips += [w] * (blocks if last else blocks + 1)
         middle = widths[-1]
         self.middle = Middle(middle, features, head_width)
