@@ -167,7 +167,8 @@ class Split(Protocol):
     """Rows that can be gathered in any order. `blocks` are the sizes of runs of rows that are cheap to read
     together (None: every row is equally cheap); the order of an epoch keeps to them."""
 
-    spec: Spec
+    @property
+    def spec(self) -> Spec: ...
 
     def __len__(self) -> int: ...
 

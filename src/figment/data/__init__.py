@@ -1,0 +1,71 @@
+"""Where data comes from: a DATA string of the command line becomes a config whose `build()` gives a Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from figment import registry
+from figment.core import config
+from figment.core.errors import UsageError, did_you_mean
+from figment.core.run import DataConfig
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+FORMS = {
+    "digits": "1,797 handwritten digits, 8x8, 10 labels (real, offline)",
+    "FOLDER": "pictures; sub-folders are labels, except train, valid, test, which are splits",
+    "FILE.zip, FILE.tar[.gz]": "the same, packed",
+    "FOLDER or FILE.parquet": "Parquet as the Hugging Face Hub serves it",
+    "hf:OWNER/NAME": "a data set of the Hugging Face Hub (the only form that uses the network)",
+}
+
+
+def sources() -> dict[str, str]:
+    """What DATA may be: a form and one line about it, for `figment list datasets`."""
+    from figment.data.toys import NAMES
+
+    toys = {f"toy:{name}": "points in the plane with a known density (offline)" for name in NAMES}
+    return {"digits": FORMS["digits"], **toys, **FORMS}
+
+
+def parse(text: str, options: Mapping[str, Any] | None = None) -> DataConfig:
+    """The config of a DATA string, with settings such as `{"size": 32}`. Raises UsageError saying what to type."""
+    value = {**_named(text), **(options or {})}
+    return config.parse(registry.load("data", value["kind"]), value)
+
+
+def _named(text: str) -> dict[str, Any]:
+    kind, colon, rest = text.partition(":")
+    path = Path(text).expanduser()
+    if text == "digits":
+        return {"kind": "digits"}
+    if colon and kind == "toy":
+        return {"kind": "toy", "name": _toy(rest)}
+    if colon and kind == "hf":
+        name, _, subset = rest.partition(":")
+        return {"kind": "hub", "name": name, **({"subset": subset} if subset else {})}
+    if path.is_dir():
+        return {"kind": "parquet" if _holds_parquet(path) else "images", "path": text}
+    if path.is_file() and path.suffix == ".parquet":
+        return {"kind": "parquet", "path": text}
+    if path.is_file() and path.name.lower().endswith(ARCHIVES):
+        return {"kind": "images", "path": text}
+    if path.exists():
+        raise UsageError(f"'{text}' is no data that this version reads. DATA can be: {', '.join(FORMS)}, toy:NAME.")
+    nearby = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    known = [name for name in sources() if name == name.lower()] + nearby[:50]
+    raise UsageError(f"There is no data '{text}'. {did_you_mean(text, known)} Or type the path of your own folder.")
+
+
+def _toy(name: str) -> str:
+    from figment.data.toys import NAMES
+
+    if name not in NAMES:
+        raise UsageError(f"There is no toy '{name}'. {did_you_mean(name, NAMES)} Type, for example, toy:moons.")
+    return name
+
+
+def _holds_parquet(folder: Path) -> bool:
+    """Whether Parquet files lie in a folder or in one directly below it."""
+    return any(next(folder.glob(pattern), None) for pattern in ("*.parquet", "*/*.parquet"))
