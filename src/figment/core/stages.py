@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 import pydantic
@@ -37,14 +38,26 @@ def _read(value: Any) -> Any:
     return ModelConfig.resolve(value) if isinstance(value, dict) and "kind" in value else value
 
 
+First = Annotated[FirstStage | pydantic.SerializeAsAny[ModelConfig] | str, pydantic.BeforeValidator(_read)]
+
+
 class TwoStageConfig(ModelConfig):
     """A model config with another inside.
 
-    `first` is a ModelConfig (trained first, within the same budget), the path of a run to reuse, or, once resolved by
-    `with_first`, a FirstStage.
+    `first` is a ModelConfig (of this model's size; trained first, within the same budget), the path of a run to
+    reuse, or, once resolved by `with_first`, a FirstStage.
     """
 
-    first: Annotated[FirstStage | pydantic.SerializeAsAny[ModelConfig] | str, pydantic.BeforeValidator(_read)]
+    first: First
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _size_first(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        first = _read(value.get("first", cls.model_fields["first"].default))
+        size = value.get("size", cls.model_fields["size"].default)
+        return {**value, "first": first.model_copy(update={"size": size}) if isinstance(first, ModelConfig) else first}
 
     @abstractmethod
     def check_first(self, first: Model) -> None:
@@ -69,7 +82,9 @@ class TwoStageConfig(ModelConfig):
         if isinstance(stage, ModelConfig):
             stage = FirstStage(model=stage.build(spec).config, spec=spec, weights=UNTRAINED)
         if stage.spec.x != spec.x or (stage.spec.label and stage.spec.label.names) != (spec.label and spec.label.names):
-            raise UsageError(f"the first stage was trained on '{stage.spec.name}', which has another form: train it anew.")
+            raise UsageError(
+                f"the first stage was trained on '{stage.spec.name}', which has another form: train it anew."
+            )
         first = stage.build()
         self.check_first(first)
         return self.model_copy(update={"first": stage}), first

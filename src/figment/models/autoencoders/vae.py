@@ -1,0 +1,143 @@
+"""The variational autoencoder, with the variance of its decoder learned rather than hidden in a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pydantic
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.errors import UsageError
+from figment.core.model import HasBound, HasPosterior, HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.models.autoencoders.autoencoder import default_latent
+from figment.models.autoencoders.likelihoods import (
+    active_units,
+    bernoulli_log_mass,
+    gaussian_log_density,
+    kl_to_standard_normal,
+    reparametrise,
+    squared_error,
+)
+from figment.nn.backbone import decoder_for, encoder_for
+
+LABEL_WIDTH = 64  # dimensions of a label's embedding
+SMALLEST_VARIANCE = 1e-6  # of the decoder, in model range: a quarter of a grey level
+
+
+class VAEConfig(ModelConfig):
+    """p(x | z) p(z) with an inference network q(z | x), conditional on labels where the data has them."""
+
+    accepts = (Image, Vector)
+    kind: Literal["vae"] = "vae"
+    latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
+    decoder: Literal["auto", "gaussian", "bernoulli"] = pydantic.Field(
+        "auto", description="p(x | z); auto: bernoulli for black and white pictures, else gaussian"
+    )
+    beta: float = pydantic.Field(1.0, ge=0, le=1000, description="weight of the KL term; 1 is the bound itself")
+    drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
+
+    def build(self, spec: Spec) -> VAE:
+        self.check(spec)
+        binary = isinstance(spec.x, Image) and spec.x.binary
+        decoder = self.decoder if self.decoder != "auto" else ("bernoulli" if binary else "gaussian")
+        if decoder == "bernoulli" and not binary:
+            raise UsageError(
+                f"decoder=bernoulli models black and white pictures, and {spec.name} has other values: its figures "
+                "would be no likelihood. Use decoder=gaussian."
+            )
+        latent = self.latent or default_latent(spec.x.dimensions)
+        return VAE(self.model_copy(update={"latent": latent, "decoder": decoder}), spec)
+
+
+class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
+    """Maximises E_q log p(x | z) - beta KL(q(z | x) || N(0, I)).
+
+    The Gaussian decoder N(f(z), v I) has one variance v: the running mean of the squared error a dimension, which
+    maximises the bound over v. Kingma & Welling, "Auto-encoding variational Bayes" (2014); Rezende et al.,
+    "Stochastic backpropagation and approximate inference" (2014); Rybkin et al., "Simple and effective VAE training
+    with calibrated decoders" (2021); Higgins et al., "beta-VAE" (2017).
+    """
+
+    config: VAEConfig
+    variance: Tensor
+
+    def __init__(self, config: VAEConfig, spec: Spec):
+        super().__init__(config, spec)
+        assert config.latent is not None
+        self.measure = "mass" if config.decoder == "bernoulli" else "density"
+        width = LABEL_WIDTH if spec.label else 0
+        self.embedding = nn.Embedding(spec.label.count + 1, width) if spec.label else None
+        self.encoder = encoder_for(spec.x.shape, 2 * config.latent, config.size, width)
+        self.decoder = decoder_for(config.latent, spec.x.shape, config.size, width)
+        self.register_buffer("variance", torch.ones(()))
+
+    def players(self) -> Sequence[Player]:
+        modules = [self.encoder, self.decoder] + ([self.embedding] if self.embedding is not None else [])
+        return [Player("vae", modules, self.loss)]
+
+    def loss(self, batch: Batch, turn: Turn) -> Loss:
+        x, c = (
+            batch.x,
+            self.spec.nulled(batch.c, torch.rand(len(batch), device=batch.x.device) < self.config.drop_label),
+        )
+        mean, log_variance = self._posterior(x, c)
+        decoded = self._decode(reparametrise(mean, log_variance), c)
+        if self.config.decoder == "gaussian":
+            self._track(squared_error(x, decoded.detach()).mean() / self.spec.x.dimensions, turn)
+        nll, kl = -self._log_likelihood(x, decoded).mean(), kl_to_standard_normal(mean, log_variance).mean()
+        parts = {"nll": nll, "kl": kl, "bound": -nll - kl, "active": active_units(mean)}
+        if self.config.decoder == "gaussian":
+            parts["sigma"] = self.variance.sqrt()
+        value = (nll + self.config.beta * kl) / self.spec.x.dimensions
+        return Loss(value, {name: part.detach().clone() for name, part in parts.items()})
+
+    @torch.no_grad()
+    def _track(self, error: Tensor, turn: Turn) -> None:
+        rate = max(0.01, 1 / (turn.count + 1))
+        self.variance.lerp_(turn.mean(error), rate).clamp_(min=SMALLEST_VARIANCE)
+
+    def _embed(self, c: Mapping[str, Tensor]) -> Tensor | None:
+        return None if self.embedding is None else self.embedding(c["label"])
+
+    def _posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.encoder(x, self._embed(c)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-20, 20)
+
+    def _decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """f(z): the mean of the Gaussian, the logits of the Bernoulli."""
+        return self.decoder(z, self._embed(c))
+
+    def _log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:
+        """log p(x | z) `(B,)` nats."""
+        if self.config.decoder == "bernoulli":
+            return bernoulli_log_mass(x, decoded)
+        return gaussian_log_density(squared_error(x, decoded), self.variance, self.spec.x.dimensions)
+
+    def posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> Independent:
+        mean, log_variance = self._posterior(x, c)
+        return Independent(Normal(mean, (0.5 * log_variance).exp()), 1)
+
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        assert self.config.latent is not None
+        return noise.normal((self.config.latent,))
+
+    def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        decoded = self._decode(z, c)
+        return decoded if self.config.decoder == "gaussian" else (decoded / 2).tanh()
+
+    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """Pictures are the decoder's mean at z ~ N(0, I); rows are drawn with the decoder's noise, part of the data."""
+        x = self.decode(self.prior(c, noise), c)
+        if isinstance(self.spec.x, Vector):
+            x = x + self.variance.sqrt() * noise.stream("decoder").normal(self.spec.x.shape)
+        return x
+
+    def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """log p(x | z) - KL(q(z | x) || p(z)) at one z ~ q: the evidence lower bound in expectation, `(B,)` nats."""
+        mean, log_variance = self._posterior(x, c)
+        decoded = self._decode(reparametrise(mean, log_variance), c)
+        return self._log_likelihood(x, decoded) - kl_to_standard_normal(mean, log_variance)

@@ -1,0 +1,87 @@
+"""An ex-post prior: a mixture of Gaussians on the codes of a frozen first stage makes it a generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import pydantic
+import torch
+from torch import Tensor
+
+from figment.core.data import Batch, Dataset, Image, Noise, Order, Spec, Vector
+from figment.core.errors import UsageError
+from figment.core.model import Budget, CanDecode, CanEncode, Fits, HasPosterior, HasPrior, Model
+from figment.core.stages import First, TwoStageConfig
+from figment.models.classical.mixture import Mixture, groups_of
+
+FLOOR = 1e-4  # added to the variances of codes, relative to their mean variance
+
+
+class WithPriorConfig(TwoStageConfig):
+    """p(z | y) after the fact: z is the code of any model that encodes to and decodes from rows."""
+
+    accepts = (Image, Vector)
+    kind: Literal["with-prior"] = "with-prior"
+    first: First = pydantic.Field(
+        "autoencoder", description="the model to stand on: a finished run, or a kind to train"
+    )
+    components: int = pydantic.Field(
+        100, ge=1, le=10_000, description="Gaussians over all classes, fewer where the data is small"
+    )
+
+    def check_first(self, first: Model) -> None:
+        if not isinstance(first, CanEncode) or not isinstance(first, CanDecode):
+            raise UsageError(f"'{first.config.kind}' has no codes to put a prior on: take autoencoder or vae.")
+
+    def build(self, spec: Spec) -> WithPrior:
+        self.check(spec)
+        config, first = self.staged(spec)
+        return WithPrior(config, spec, first)
+
+
+class WithPrior(Model, Fits, HasPrior, CanEncode):
+    """x = decode(z), z ~ sum_k w_k N(m_k, S_k), fitted to codes of the training data (draws from q(z | x) where the
+    first stage has a posterior).
+
+    Ghosh et al., "From variational to deterministic autoencoders" (2020); Dai & Wipf, "Diagnosing and enhancing VAE
+    models" (2019).
+    """
+
+    config: WithPriorConfig
+
+    def __init__(self, config: WithPriorConfig, spec: Spec, first: Model):
+        super().__init__(config, spec)
+        self.first = first
+        c = {"label": torch.zeros(1, dtype=torch.int64)} if spec.label else {}
+        with torch.no_grad():
+            self.code_shape = self.encode(torch.zeros(1, *spec.x.shape), c).shape[1:]
+        groups = spec.label.count if spec.label else 1
+        self.mixture = Mixture(groups, math.ceil(config.components / groups), self.code_shape.numel())
+
+    @torch.no_grad()
+    def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
+        torch.manual_seed(budget.seed)
+        rows = Order(budget.seed, data.train).rows(0, min(len(data.train), budget.rows))
+        batches = [data.train.gather(rows[start : start + 500]).to(self.device) for start in range(0, len(rows), 500)]
+        codes = torch.cat([self._draw_code(batch) for batch in batches])
+        labels = torch.cat([groups_of(batch.c, len(batch), self.device) for batch in batches])
+        for log_likelihood in self.mixture.fit(codes, labels, FLOOR * float(codes.var(0).mean()), budget):
+            yield {"nll_of_codes": -log_likelihood}
+
+    def _draw_code(self, batch: Batch) -> Tensor:
+        if isinstance(self.first, HasPosterior):
+            return self.first.posterior(batch.x, batch.c).sample().flatten(1)
+        return self.encode(batch.x, batch.c).flatten(1)
+
+    def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        assert isinstance(self.first, CanEncode)
+        return self.first.encode(x, c)
+
+    def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        assert isinstance(self.first, CanDecode)
+        return self.first.decode(z, c)
+
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.mixture.draw(groups_of(c, len(noise), self.device), noise).view(-1, *self.code_shape)
