@@ -1,0 +1,133 @@
+"""Two networks in a game: a generator draws, a discriminator tells its drawings from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from figment.core.config import Config
+from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.models.adversarial.objectives import OBJECTIVES, Name, accuracy, gradient_penalty
+from figment.nn.discriminator import Discriminator, project
+from figment.nn.generator import Generator
+from figment.nn.mlp import MLP
+
+WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 128}
+
+
+class GANConfig(ModelConfig):
+    """A generative adversarial network (Goodfellow et al., "Generative adversarial nets", 2014)."""
+
+    kind: Literal["gan"] = "gan"
+    accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+
+    latent: int = pydantic.Field(64, ge=1, le=1024, description="numbers in a code")
+    objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
+    gamma: float = pydantic.Field(
+        2e-4, ge=0, description="strength of the zero-centred gradient penalties on real and generated examples"
+    )
+    lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two gradient penalties")
+
+    def build(self, spec: Spec) -> GAN:
+        self.check(spec)
+        return GAN(self, spec)
+
+
+class GAN(Model, Learns, HasPrior):
+    """x = G(z, y), z ~ N(0, I); implicit: it has samples and no density."""
+
+    training_only = ("discriminator",)
+    config: GANConfig
+
+    def __init__(self, config: GANConfig, spec: Spec):
+        super().__init__(config, spec)
+        classes, width = spec.label.count if spec.label else 0, WIDTHS[config.size]
+        self.generator: nn.Module
+        self.discriminator: nn.Module
+        if isinstance(spec.x, Image):
+            self.generator = Generator(spec.x.shape, config.latent, width, classes)
+            self.discriminator = Discriminator(spec.x.shape, width, classes)
+        else:
+            self.generator = VectorGenerator(spec.x.dimensions, config.latent, 4 * width, classes)
+            self.discriminator = VectorDiscriminator(spec.x.dimensions, 4 * width, classes)
+
+    def players(self) -> Sequence[Player]:
+        return (
+            Player("discriminator", [self.discriminator], self.discriminator_loss, ema=False),
+            Player("generator", [self.generator], self.generator_loss),
+        )
+
+    def discriminator_loss(self, batch: Batch, turn: Turn) -> Loss:
+        """L_D, plus (gamma D / 2) (R1 + R2) on every `lazy`-th turn with weight `lazy`; D is the number of dimensions.
+
+        Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020); the factor D
+        keeps gamma's meaning at any resolution, as distances between pictures grow with sqrt(D).
+        """
+        label = batch.c.get("label")
+        penalised = self.config.gamma > 0 and turn.count % self.config.lazy == 0 and torch.is_grad_enabled()
+        with torch.no_grad():
+            fake = self.generator(self.code(batch), label)
+        x = torch.cat([batch.x, fake]).requires_grad_(penalised)
+        logits = self.discriminator(x, None if label is None else torch.cat([label, label]))
+        real, generated = logits.chunk(2)
+        loss = OBJECTIVES[self.config.objective].discriminator(real, generated)
+        parts = {
+            "discriminator": loss,
+            "accuracy": accuracy(real, generated),
+            "real": real.mean(),
+            "fake": generated.mean(),
+        }
+        if penalised:
+            parts["slope"] = 2 * gradient_penalty(logits, x).mean()  # R1 + R2, each a mean over half of x
+            weight = self.config.gamma * self.spec.x.dimensions / 2
+            loss = loss + self.config.lazy * weight * parts["slope"]
+        return Loss(loss, {name: part.detach() for name, part in parts.items()})
+
+    def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
+        label = batch.c.get("label")
+        fake = self.discriminator(self.generator(self.code(batch), label), label)
+        with torch.no_grad():
+            real = self.discriminator(batch.x, label)
+        loss = OBJECTIVES[self.config.objective].generator(real, fake)
+        return Loss(loss, {"generator": loss.detach()})
+
+    def code(self, batch: Batch) -> Tensor:
+        return torch.randn(len(batch), self.config.latent, device=batch.x.device)
+
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return noise.normal((self.config.latent,))
+
+    def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        return self.generator(z, c.get("label"))
+
+
+class VectorGenerator(nn.Module):
+    """z `(B, latent)` and labels `(B,)` -> rows `(B, D)`, float32."""
+
+    def __init__(self, dimensions: int, latent: int, width: int, classes: int = 0):
+        super().__init__()
+        self.embed = nn.Embedding(classes, width) if classes else None
+        self.body = MLP(latent, dimensions, width, depth=3, embedding=width if classes else 0)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(z, None if self.embed is None else self.embed(label)).float()
+
+
+class VectorDiscriminator(nn.Module):
+    """Rows `(B, D)` and labels `(B,)` -> logits `(B,)`, float32."""
+
+    def __init__(self, dimensions: int, width: int, classes: int = 0):
+        super().__init__()
+        self.body = MLP(dimensions, width, width, depth=3)
+        self.logit_out = nn.Linear(width, 1)
+        self.embed = nn.Embedding(classes, width) if classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = F.silu(self.body(x)).float()
+        return project(self.logit_out(h).float(), h, self.embed, label)

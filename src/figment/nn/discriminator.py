@@ -1,0 +1,65 @@
+"""A convolutional discriminator: a picture and a class in, a logit out."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from figment.nn.convolution import Pyramid, halvings
+from figment.nn.resample import DownConv
+
+
+class Discriminator(nn.Module):
+    """Pictures `(B, C, H, W)` and labels `(B,)` -> logits `(B,)`, float32; no normalisation, so that its gradient in x
+    is its own.
+
+    Residual blocks halve the picture to about 7 pixels a side (padded at the edge to a multiple). With classes the
+    logit is v.phi + e_y.phi / sqrt(F) (Miyato & Koyama, "cGANs with projection discriminator", 2018).
+    """
+
+    def __init__(self, shape: tuple[int, int, int], width: int, classes: int = 0):
+        super().__init__()
+        channels, *size = shape
+        pyramid = Pyramid(*size, width)
+        self.pad = (0, pyramid.padding[1], 0, pyramid.padding[0])
+        widths = [width * min(2**level, 4) for level in range(halvings(*size) + 1)]
+        self.picture_in = nn.Conv2d(channels, width, 3, padding=1)
+        self.blocks = nn.ModuleList(Halving(a, b) for a, b in pairwise(widths))
+        self.last = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.features = nn.Linear(widths[-1] * pyramid.bottom[0] * pyramid.bottom[1], 4 * width)
+        self.logit_out = nn.Linear(4 * width, 1)
+        self.embed = nn.Embedding(classes, 4 * width) if classes else None
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = F.pad(x, self.pad, mode="replicate").contiguous(memory_format=torch.channels_last)
+        h = F.leaky_relu(self.picture_in(h), 0.2)
+        for block in self.blocks:
+            h = block(h)
+        h = F.leaky_relu(self.last(h), 0.2)
+        h = F.leaky_relu(self.features(h.flatten(1)), 0.2).float()
+        return project(self.logit_out(h).float(), h, self.embed, label)
+
+
+class Halving(nn.Module):
+    """h -> (down(h) + f(h)) / sqrt(2), at half the resolution: `(B, C, H, W)` -> `(B, out, H/2, W/2)`."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, inputs, 3, padding=1)
+        self.second = DownConv(inputs, outputs)
+        self.skip = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        y = F.leaky_relu(self.second(F.leaky_relu(self.first(h), 0.2)), 0.2)
+        return (self.skip(F.avg_pool2d(h, 2)) + y) * 2**-0.5
+
+
+def project(logit: Tensor, features: Tensor, embed: nn.Embedding | None, label: Tensor | None) -> Tensor:
+    """A logit `(B, 1)` plus, with classes, the features' `(B, F)` agreement with their class: `(B,)`."""
+    if embed is None:
+        return logit.squeeze(1)
+    return logit.squeeze(1) + (embed(label) * features).sum(1) / features.shape[1] ** 0.5
