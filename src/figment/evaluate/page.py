@@ -1,0 +1,291 @@
+"""The report as one page: no request leaves it, no script but its own runs in it, and it reads without one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from figment import pictures
+from figment.core.run import RunFolder
+from figment.evaluate.remarks import SIGNS, listing, remarks, trade_offs, verdict
+from figment.evaluate.trilemma import chart, figure, svg, yardsticks
+
+Row = Mapping[str, Any]
+
+
+def render(report: Mapping[str, Any], folder: Path) -> str:
+    """The page of a comparison: `report` as in `report.json`; pictures and logs are read from `folder`."""
+    rows: Sequence[Row] = report["rows"]
+    source = files("figment.evaluate")
+    style, script = (source.joinpath(name).read_text() for name in ("report.css", "report.js"))
+    table, reasons = _table(rows)
+    data, settings = report["data"], report["settings"]
+    parts = {
+        "policy": f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
+        "style": style,
+        "script": script,
+        "title": escape(f"{data['name']}: {len(rows)} models"),
+        "headline": f"{_count(len(rows))} to learn <em>{escape(data['name'])}</em>",
+        "verdict": escape(verdict(rows)),
+        "facts": _definitions(_facts(report), "div"),
+        "chart_wide": svg(chart(rows), "chart-wide"),
+        "chart_narrow": svg(chart(rows, 400, 440), "chart-narrow"),
+        "trade_offs": "".join(f"<li>{escape(sentence)}</li>" for sentence in trade_offs(rows)),
+        "table": table,
+        "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in reasons),
+        "samples_note": escape(f"Every model draws from the same noise (seed {settings['seed']}), the first samples."),
+        "cards": "".join([_real_card(folder), *(_card(place, row, rows, folder) for place, row in enumerate(rows))]),
+        "curves": "".join(_curves(place, row, folder) for place, row in enumerate(rows)),
+        "reading": _definitions(_reading(rows)),
+        "commands": "".join(_command(command) for command in report["commands"]),
+        "footer": escape(f"Made by figment {report['figment']} on {report['made']}. This page holds all it shows."),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], source.joinpath("report.html").read_text())
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _count(number: int) -> str:
+    words = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
+    return f"{words[number] if number < len(words) else number} {'way' if number == 1 else 'ways'}"
+
+
+def _definitions(pairs: Mapping[str, str], wrap: str = "") -> str:
+    before, after = (f"<{wrap}>", f"</{wrap}>") if wrap else ("", "")
+    return "".join(f"{before}<dt>{escape(k)}</dt><dd>{escape(v)}</dd>{after}" for k, v in pairs.items())
+
+
+def _facts(report: Mapping[str, Any]) -> dict[str, str]:
+    data, settings, machine = report["data"], report["settings"], report["machine"]
+    quality: Row = next((row["quality"] for row in report["rows"] if row.get("quality")), {})
+    shape = " × ".join(str(size) for size in data["shape"])
+    classes = f", {data['classes']} labels" if data["classes"] else ""
+    facts = {
+        "Data": f"{data['train']:,} to learn from, {data['held_out']:,} held out; {shape}{classes}",
+        "Training": _budget(settings) + f", seed {settings['seed']}",
+        "Measured on": f"{quality.get('n', 0):,} samples against the {quality.get('split', 'held-out')} split",
+        "Features": str(quality.get("features", "–")),
+        "Machine": f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}",
+    }
+    return {**facts, **({"Notes": " ".join(data["notes"])} if data["notes"] else {})}
+
+
+def _budget(settings: Mapping[str, Any]) -> str:
+    minutes = settings.get("minutes")
+    if minutes is None:
+        return "runs trained before"
+    return f"{60 * minutes:.0f} s a model" if minutes < 1 else f"{minutes:g} min a model"
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a row: where it stands, which way is better, and how it is written."""
+
+    title: str
+    unit: str
+    block: str
+    key: str
+    better: str = ""
+    text: Callable[[float], str] = figure
+
+    def value(self, row: Row) -> float | None:
+        value = (row.get(self.block) or {}).get(self.key) if self.block else row.get(self.key)
+        return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _share(value: float) -> str:
+    return f"{value:.2f}"
+
+
+COLUMNS = (
+    Column("Fréchet", "distance ↓", "quality", "frechet", "low"),
+    Column("Precision", "share ↑", "quality", "precision", "high", _share),
+    Column("Recall", "share ↑", "diversity", "recall", "high", _share),
+    Column("Coverage", "share ↑", "diversity", "coverage", "high", _share),
+    Column("Speed", "samples/s ↑", "speed", "samples_per_second", "high"),
+    Column("Cost", "evaluations ↓", "speed", "network_evaluations", "low"),
+    Column("Likelihood", "bits/dim ↓", "likelihood", "bits_per_dim", "low"),
+    Column("Likelihood", "nats ↑", "likelihood", "nats", "high"),
+    Column("Copies", "share ↓", "memorisation", "rate", "", lambda value: f"{value:.1%}"),
+    Column("Size", "parameters", "", "parameters"),
+    Column("Trained", "seconds", "", "train_seconds"),
+)
+
+
+def _table(rows: Sequence[Row]) -> tuple[str, list[str]]:
+    """The table, and the reasons its dashes point to."""
+    columns = [column for column in COLUMNS if any(column.value(row) is not None for row in rows)]
+    reasons: list[str] = []
+    heads = ['<th scope="col" data-better="low"><button type="button">Model<small>family</small></button></th>']
+    for column in columns:
+        label = f"{column.title}<small>{column.unit}</small>"
+        heads.append(
+            f'<th scope="col" data-better="{column.better}"><button type="button">{label}</button></th>'
+        )  # fmt: skip
+    body = []
+    for place, row in enumerate(rows):
+        name = escape(row["model"])
+        cells = [f'<td data-v="{name}" class="m{place % len(pictures.COLOURS)}"><i></i>{name}</td>']
+        cells += [_cell(column, row, rows, reasons) for column in columns]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(body)}</tbody></table>", reasons
+
+
+def _cell(column: Column, row: Row, rows: Sequence[Row], reasons: list[str]) -> str:
+    value = column.value(row)
+    if value is None:
+        reason = _reason(column, row)
+        if reason not in reasons:
+            reasons.append(reason)
+        return f'<td><abbr title="{escape(reason)}">–</abbr><sup>{reasons.index(reason) + 1}</sup></td>'
+    others = [v for v in (column.value(r) for r in rows) if v is not None]
+    best = column.better and others.count(value) == 1 and value == {"low": min, "high": max}[column.better](others)
+    text = escape(column.text(value))
+    if column.block == "likelihood":
+        text = f"<small>{SIGNS.get(row['likelihood'].get('kind'), '')}</small> {text}"
+    return f'<td data-v="{value}"{" class=best" if best else ""}>{text}</td>'
+
+
+def _reason(column: Column, row: Row) -> str:
+    if row.get("error"):
+        return "Not measured: training or measuring stopped with an error, given with the samples."
+    if column.block == "likelihood" and row.get("quality"):
+        return "It draws samples but assigns no probability to a given item (an implicit density)."
+    if column.block:
+        return "It has no density and draws no samples, so there is nothing to measure (a plain autoencoder)."
+    return "Not recorded."
+
+
+# -- samples and curves -----------------------------------------------------------------------------------------------
+
+
+def _real_card(folder: Path) -> str:
+    shown = _image(folder / "real.png", "Held-out items of the data")
+    return f'<article class="card"><h3>the data</h3><p class="what">real, held out from training</p>{shown}</article>'
+
+
+def _card(place: int, row: Row, rows: Sequence[Row], folder: Path) -> str:
+    what = "reconstructions of held-out items" if not row.get("quality") and not row.get("error") else "samples"
+    told = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(row, rows))
+    shown = _image(folder / f"samples-{row['model']}.png", f"{row['model']}: {what}")
+    head = f'<h3>{escape(row["model"])}</h3><p class="what">{what if shown else "nothing to show"}</p>'
+    return f'<article class="card m{place % len(pictures.COLOURS)}">{head}{shown}<ul>{told}</ul></article>'
+
+
+def _image(path: Path, told: str) -> str:
+    if not path.is_file():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    image = f'<img src="data:image/png;base64,{data}" alt="{escape(told)}">'
+    return f'<button type="button" class="zoom" aria-label="Enlarge: {escape(told)}">{image}</button>'
+
+
+def _curves(place: int, row: Row, folder: Path) -> str:
+    lines = RunFolder(folder / row["run"]).read_metrics() if row.get("run") else []
+    names = dict.fromkeys(key for line in lines for key in line)
+    shown = [name for name in names if name == "loss" or name.endswith(".loss")]
+    shown = shown or [name for name in names if name not in ("step", "seconds", "examples_per_second")]
+    series = {name: [(ln["seconds"], ln[name]) for ln in lines if _finite(ln.get(name))] for name in shown[:3]}
+    drawn = _plot({name: thin(curve) for name, curve in series.items() if len(curve) > 1})
+    seconds = row.get("train_seconds")
+    took = f"{figure(seconds)} s" if seconds is not None else ""
+    named = [f"{name}{style}" for name, style in zip(series, ("", " (dashed)", " (dotted)"))]
+    what = (listing(named) if drawn else "solved at once: no curve") + (f", {took}" if took else "")
+    head = f'<h3>{escape(row["model"])}</h3><p class="what">{escape(what)}</p>'
+    return f'<article class="card m{place % len(pictures.COLOURS)}">{head}{drawn}</article>'
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+Curve = list[tuple[float, float]]
+
+
+def thin(curve: Curve, most: int = 160) -> Curve:
+    """A curve as the means of at most so many runs of consecutive points."""
+    size = math.ceil(len(curve) / most)
+    parts = [curve[i : i + size] for i in range(0, len(curve), size)]
+    return [(part[-1][0], sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def _plot(series: Mapping[str, Curve], width: int = 320, height: int = 150) -> str:
+    if not series:
+        return ""
+    heights = sorted(y for curve in series.values() for _, y in curve)
+    low, high = heights[0], heights[min(len(heights) - 1, int(0.985 * len(heights)))]  # the first steps may tower
+    if high <= low:
+        low, high = low - 1, high + 1
+    end = max(curve[-1][0] for curve in series.values()) or 1.0
+    left, right, top, bottom = 44, width - 6, 8, height - 20
+
+    def at(x: float, y: float) -> str:
+        down = bottom - (min(y, high) - low) / (high - low) * (bottom - top)
+        return f"{left + x / end * (right - left):.1f} {down:.1f}"
+
+    parts = []
+    for value in (low, (low + high) / 2, high):
+        y = at(0, value).split()[1]
+        parts.append(f'<path class="rule" d="M{left} {y}H{right}"/>')
+        parts.append(f'<text class="tick end" x="{left - 6}" y="{float(y) + 4:.1f}">{figure(value)}</text>')
+    parts.append(f'<text class="tick" x="{left}" y="{height - 4}">0 s</text>')
+    parts.append(f'<text class="tick end" x="{right}" y="{height - 4}">{figure(end)} s</text>')
+    for (name, curve), style in zip(series.items(), ("curve", "curve second", "curve third")):
+        path = "L".join(at(x, y) for x, y in curve)
+        parts.append(f'<path class="{style}" d="M{path}"><title>{escape(name)}</title></path>')
+    told = escape(", ".join(series))
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{told} over training">{"".join(parts)}</svg>'
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _reading(rows: Sequence[Row]) -> dict[str, str]:
+    """The terms of this page, with the figures they have here; only what was measured is explained."""
+    sticks = yardsticks(rows)
+    quality: Row = next((row["quality"] for row in rows if row.get("quality")), {})
+    worse = ", ".join(f"{name}: {figure(value)}" for name, value in sticks.items() if name != "floor")
+    out = {
+        "Fréchet distance": "How far the samples lie from held-out data in the space of features, as two Gaussians: "
+        "0 is the same mean and covariance. It depends on n and on the features; compare it only within this page.",
+    }
+    if "floor" in sticks:
+        out["Floor"] = f"Real data against other real data, n = {quality.get('n', 0):,}: {figure(sticks['floor'])}. "
+        out["Floor"] += "No model can be expected to do better."
+    if worse:
+        out["Yardsticks"] = f"The distance of real data made worse on purpose, with {worse}."
+    out["Precision, recall"] = "Precision: the share of samples that lie among real items. Recall: the share of real "
+    out["Precision, recall"] += "items that lie among samples. Coverage: the share of real items that have a sample in "
+    out["Precision, recall"] += "their neighbourhood; one outlier cannot raise it, as it can recall."
+    if any((row.get("likelihood") or {}).get("bits_per_dim") is not None for row in rows):
+        out["Bits per dimension"] = (
+            "What it would cost to store a held-out item by the model, per number; 8 is no model "
+        )
+        out["Bits per dimension"] += "at all. = is exact, ≤ an upper bound of the cost (the truth is no worse), "
+        out["Bits per dimension"] += "~ an estimate. Good likelihood and good samples are different things."
+    copies: Row | None = next((row["memorisation"] for row in rows if row.get("memorisation")), None)
+    if copies and copies.get("expected") is not None:
+        out["Copies"] = "The share of samples that lie suspiciously close to one training item: closer than "
+        out["Copies"] += (
+            f"{1 - copies['expected']:.0%} of held-out items do. Fresh data shows {copies['expected']:.0%}."
+        )
+    out["Speed"] = "Samples a second at the batch size that is best on this machine. Cost: passes through a network "
+    out["Speed"] += "that one sample takes."
+    return out
+
+
+def _command(command: str) -> str:
+    return f'<div class="command"><code>{escape(command)}</code><button type="button">copy</button></div>'

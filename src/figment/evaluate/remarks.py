@@ -1,0 +1,122 @@
+"""Plain sentences about figures: each follows from numbers in the rows, none from what a family is known for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from figment.evaluate.trilemma import Point, figure, front, points, yardsticks
+
+Row = Mapping[str, Any]
+SIGNS = {"exact": "=", "bound": "≤", "estimate": "~"}
+
+
+def listing(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """Who came closest to the data, who covers most of it, who is fastest."""
+    found = points(rows)
+    if not found:
+        return "No model could be measured on quality, diversity and speed together."
+    near, wide, fast = (max(found, key=key) for key in (lambda p: -p.frechet, lambda p: p.coverage, lambda p: p.speed))
+    return (
+        f"Closest to the data: {near.model}, at a Fréchet distance of {figure(near.frechet)}. "
+        f"Most diverse: {wide.model}; {wide.coverage:.0%} of held-out items have one of its samples near them. "
+        f"Fastest: {fast.model}, {figure(fast.speed)} samples a second."
+    )
+
+
+def trade_offs(rows: Sequence[Row]) -> list[str]:
+    """The Pareto front in words: what each model on it is there for, and who beats the others."""
+    found = points(rows)
+    best = front(found)
+    measures = {"quality": lambda p: -p.frechet, "diversity": lambda p: p.coverage, "speed": lambda p: p.speed}
+    wins = {p: [name for name, of in measures.items() if of(p) == max(map(of, found))] for p in best}
+    out = [f"On the front: {p.model}, best in {listing(names)}." for p, names in wins.items() if names]
+    between = [p.model for p, names in wins.items() if not names]
+    if between:
+        out.append(f"Also on the front: {listing(between)}, best in nothing, yet nothing is better in everything.")
+    for point in found:
+        if better := [other.model for other in best if other.beats(point)]:
+            out.append(f"Not on it: {point.model}; {listing(better)} {'does' if len(better) == 1 else 'do'} at least "
+                       "as well on all three.")  # fmt: skip
+    return out
+
+
+def remarks(row: Row, rows: Sequence[Row]) -> list[str]:
+    """What the figures of one model say, read against the yardsticks and the other models."""
+    if row.get("error"):
+        return [f"Not measured. {row['error']}"]
+    if not row.get("quality"):
+        return ["It draws no samples: nothing says which of its latents are likely. Shown are reconstructions."]
+    found = points(rows)
+    point = next((p for p in found if p.model == row["model"]), None)
+    out = [*_quality(row["quality"], yardsticks(rows)), *_balance(row), *(_speed(point, found, row) if point else ())]
+    return [*out, *_likelihood(row, rows), *_copies(row.get("memorisation"))]
+
+
+def _quality(quality: Row, sticks: Mapping[str, float]) -> list[str]:
+    value, floor = quality.get("frechet"), sticks.get("floor")
+    if value is None:
+        return []
+    if floor and value <= 1.2 * floor:
+        return [f"At n = {quality.get('n', 0):,} its samples are about as close to held-out data as real data is."]
+    worse = {name: stick for name, stick in sticks.items() if name != "floor"}
+    beaten = [name for name, stick in worse.items() if value < stick]
+    if len(beaten) == len(worse) and worse:
+        above = f", {figure(value / floor)} times the floor" if floor else ""
+        return [f"Closer to the data than real data with {' or '.join(beaten)}{above}."]
+    name, stick = min(worse.items(), key=lambda item: abs(item[1] - value)) if worse else ("", 0.0)
+    if not stick:
+        return []
+    where = "closer to the data" if value < stick else "further from the data"
+    return [f"{value / stick:.2g} times the distance of real data with {name}: {where} than that."]
+
+
+def _balance(row: Row) -> list[str]:
+    precision, coverage = row["quality"].get("precision"), (row.get("diversity") or {}).get("coverage")
+    if precision is None or coverage is None:
+        return []
+    told = f"{precision:.0%} of its samples lie among real items; {coverage:.0%} of real items have a sample near them"
+    if precision - coverage > 0.25:
+        return [told + ": good pictures, but too few kinds."]
+    if coverage < 0.3:
+        return [told + ": much of the data is left out."]
+    return [told + "."]
+
+
+def _speed(point: Point, found: Sequence[Point], row: Row) -> list[str]:
+    fastest = max(found, key=lambda p: p.speed)
+    cost = row["speed"].get("network_evaluations")
+    passes = "" if cost is None else f", {cost} network evaluation{'s' if cost != 1 else ''} each"
+    told = f"{figure(point.speed)} samples a second{passes}"
+    if fastest is point or point.speed <= 0:
+        return [told + ": the fastest here." if fastest is point else told + "."]
+    return [f"{told}: {figure(fastest.speed / point.speed)} times slower than {fastest.model}."]
+
+
+def _likelihood(row: Row, rows: Sequence[Row]) -> list[str]:
+    likelihood = row.get("likelihood")
+    if not likelihood:
+        return ["It assigns no probability to a picture: no likelihood to compare."]
+    out = [str(alarm) for alarm in likelihood.get("alarms", ())] + [str(r) for r in likelihood.get("remarks", ())]
+    key = "bits_per_dim" if likelihood.get("bits_per_dim") is not None else "nats"
+    others = [r["likelihood"][key] for r in rows if (r.get("likelihood") or {}).get(key) is not None]
+    best = min(others, default=None) if key == "bits_per_dim" else max(others, default=None)
+    if len(others) > 1 and likelihood.get(key) == best:
+        out.append("The best likelihood here.")
+    return out
+
+
+def _copies(memorisation: Row | None) -> list[str]:
+    if not memorisation or memorisation.get("rate") is None:
+        return []
+    rate, expected = memorisation["rate"], memorisation["expected"]
+    if memorisation.get("copies"):
+        return [
+            f"It copies training items: {rate:.1%} of samples lie as close to one as {expected:.0%} of new data do."
+        ]
+    return []
