@@ -1,0 +1,55 @@
+"""Does a model copy its training data? Nearest neighbours, judged by those of held-out real data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from figment.evaluate.neighbours import nearest
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """`rate`: the share of samples closer to a training row than `threshold`, where held-out real data has `expected`.
+    `auroc`: the probability that a sample is closer than a held-out row: .5 for fresh data, 1 for copies.
+    `copies`: whether the rate is beyond what fresh data could show.
+    """
+
+    rate: float
+    expected: float
+    threshold: float
+    auroc: float
+    copies: bool
+
+    def report(self) -> dict[str, float | bool]:
+        return asdict(self)
+
+
+def memorisation(train: Tensor, held_out: Tensor, samples: Tensor, expected: float = 0.02, k: int = 20) -> Memorisation:
+    """Compares closeness to training rows of samples and of held-out rows; all are features `(N, F)`.
+
+    Closeness is relative: the distance to the nearest training row over the mean distance to the k nearest. A smooth
+    picture lies near everything and a copy near one row only, so blur does not count as copying. The threshold is the
+    `expected` quantile of held-out data; the alarm allows for the sampling error of both sets (4 standard errors).
+    Carlini et al., "Extracting training data from diffusion models" (2023).
+    """
+    real, fake = closeness(train, held_out, k), closeness(train, samples, k)
+    threshold = float(torch.quantile(real, expected))
+    rate = float((fake <= threshold).double().mean())
+    error = (expected * (1 - expected) * (1 / len(real) + 1 / len(fake))) ** 0.5
+    return Memorisation(rate, expected, threshold, auroc(fake, real), rate > expected + 4 * error + 1 / len(fake))
+
+
+def closeness(train: Tensor, rows: Tensor, k: int) -> Tensor:
+    """Distance to the nearest training row over the mean distance to the k nearest: `(N,)` in [0, 1]."""
+    near = nearest(rows, train, min(k, len(train)))
+    return near[:, 0] / near.mean(1).clamp_min(1e-12)
+
+
+def auroc(low: Tensor, high: Tensor) -> float:
+    """P(a value of `low` is below one of `high`), ties counting half: the Mann-Whitney statistic."""
+    ordered = high.sort().values
+    below, through = (torch.searchsorted(ordered, low, right=right).double().mean() for right in (False, True))
+    return float(1 - (below + through) / 2 / len(high))

@@ -1,0 +1,66 @@
+"""Features of the real data: all that samples are compared with, computed once and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment.core.data import Dataset, Split
+from figment.evaluate import cache
+from figment.evaluate.features import FeatureNet
+
+TRAIN_ROWS, HELD_OUT_ROWS = 60_000, 10_000
+_READY: dict[str, Reference] = {}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Features of training rows `(N, F)` and of held-out rows `(M, F)`, and the labels of the training rows `(N,)`,
+    -1 where there are none. `split` is the name of the held-out split."""
+
+    key: str
+    train: Tensor
+    held_out: Tensor
+    labels: Tensor
+    split: str
+
+    @property
+    def independent(self) -> bool:
+        """Whether the held-out rows are other than the training rows."""
+        return self.split != "train"
+
+
+def reference(dataset: Dataset, net: FeatureNet) -> Reference:
+    """The real data in a network's features: at most 60,000 training rows and 10,000 held-out rows, in random order,
+    always the same."""
+    split = next(name for name, part in dataset.splits.items() if part is dataset.held_out)
+    key = cache.key("reference", net.key, dataset.content, dataset.spec.model_dump(), split, len(dataset.held_out))
+    if key not in _READY:
+        kept = cache.read(key)
+        if kept is None:
+            tensors = _computed(dataset, net)
+            cache.write(key, tensors, {})
+        else:
+            tensors = kept[0]
+        _READY.clear()  # one data set at a time is in memory
+        _READY[key] = Reference(key, tensors["train"], tensors["held_out"], tensors["labels"], split)
+    return _READY[key]
+
+
+def _computed(dataset: Dataset, net: FeatureNet) -> dict[str, Tensor]:
+    train, labels = zip(*((net(x), y) for x, y in rows_of(dataset.train, TRAIN_ROWS)))
+    held_out = [net(x) for x, _ in rows_of(dataset.held_out, HELD_OUT_ROWS)]
+    return {"train": torch.cat(train), "labels": torch.cat(labels), "held_out": torch.cat(held_out)}
+
+
+def rows_of(split: Split, count: int, chunk: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pictures or rows of a split and their labels (-1 where there are none): `count` at most, in the one random order
+    of all evaluations."""
+    chosen = np.random.default_rng(0).permutation(len(split))[:count]
+    for start in range(0, len(chosen), chunk):
+        batch = split.gather(chosen[start : start + chunk])
+        yield batch.x, batch.c.get("label", torch.full((len(batch),), -1))
