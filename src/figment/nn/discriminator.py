@@ -22,15 +22,16 @@ class Discriminator(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], width: int, classes: int = 0):
         super().__init__()
-        channels, *size = shape
-        pyramid = Pyramid(*size, width)
+        channels, height, breadth = shape
+        pyramid = Pyramid(height, breadth, width)
         self.pad = (0, pyramid.padding[1], 0, pyramid.padding[0])
-        widths = [width * min(2**level, 4) for level in range(halvings(*size) + 1)]
-        self.picture_in = nn.Conv2d(channels, width, 3, padding=1)
-        self.blocks = nn.ModuleList(Halving(a, b) for a, b in pairwise(widths))
+        widths = [width * min(2**level, 4) for level in range(halvings(height, breadth) + 1)]
+        first, *deeper = widths[1:] or widths
+        self.picture_in = nn.Conv2d(channels, first, *((4, 2, 1) if pyramid.halved else (3, 1, 1)))
+        self.blocks = nn.ModuleList(Halving(a, b) for a, b in pairwise([first, *deeper]))
         self.last = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.features = nn.Linear(widths[-1] * pyramid.bottom[0] * pyramid.bottom[1], 4 * width)
-        self.logit_out = nn.Linear(4 * width, 1)
+        self.logit_out = nn.Linear(4 * width, 1, bias=False)
         self.embed = nn.Embedding(classes, 4 * width) if classes else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -33,10 +33,11 @@ class Generator(nn.Module):
         self.grid_in = nn.Linear(style, self.start[0] * self.start[1] * self.start[2])
         layers = [Modulated(nn.Conv2d(widths[0], widths[0], 3, padding=1, bias=False), style)]
         for inputs, outputs in pairwise(widths):
+            if len(layers) > 1:
+                layers.append(Modulated(nn.Conv2d(inputs, inputs, 3, padding=1, bias=False), style))
             layers.append(Modulated(UpConv(inputs, outputs, bias=False), style))
-            layers.append(Modulated(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), style))
         self.layers = nn.ModuleList(layers)
-        self.picture_out = nn.Conv2d(width, channels, 1)
+        self.picture_out = nn.Conv2d(width, channels, 3, padding=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

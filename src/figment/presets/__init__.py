@@ -12,6 +12,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder": {"model": {"kind": "autoencoder"}, "training": {}},
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
     "vae": {"model": {"kind": "vae"}, "training": {}},
-    "gan": {"model": {"kind": "gan"}, "training": {}},
+    "gan": {
+        "model": {"kind": "gan"},
+        "training": {"batch": 64, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
+    },
     "diffusion": {"model": {"kind": "diffusion"}, "training": {}},
 }

@@ -78,7 +78,6 @@ class GAN(Model, Learns, HasPrior):
         real, generated = logits.chunk(2)
         loss = OBJECTIVES[self.config.objective].discriminator(real, generated)
         parts = {
-            "discriminator": loss,
             "accuracy": accuracy(real, generated),
             "real": real.mean(),
             "fake": generated.mean(),
@@ -95,7 +94,7 @@ class GAN(Model, Learns, HasPrior):
         with torch.no_grad():
             real = self.discriminator(batch.x, label)
         loss = OBJECTIVES[self.config.objective].generator(real, fake)
-        return Loss(loss, {"generator": loss.detach()})
+        return Loss(loss)
 
     def code(self, batch: Batch) -> Tensor:
         return torch.randn(len(batch), self.config.latent, device=batch.x.device)
@@ -125,7 +124,7 @@ class VectorDiscriminator(nn.Module):
     def __init__(self, dimensions: int, width: int, classes: int = 0):
         super().__init__()
         self.body = MLP(dimensions, width, width, depth=3)
-        self.logit_out = nn.Linear(width, 1)
+        self.logit_out = nn.Linear(width, 1, bias=False)
         self.embed = nn.Embedding(classes, width) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
