@@ -36,6 +36,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "headline": f"{_count(len(rows))} to learn <em>{escape(data['name'])}</em>",
         "verdict": escape(verdict(rows)),
         "facts": _definitions(_facts(report), "div"),
+        "notes": escape(_notes(report)),
         "chart_wide": svg(chart(rows), "chart-wide"),
         "chart_narrow": svg(chart(rows, 400, 440), "chart-narrow"),
         "trade_offs": "".join(f"<li>{escape(sentence)}</li>" for sentence in trade_offs(rows)),
@@ -73,11 +74,23 @@ def _facts(report: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "Data": f"{data['train']:,} to learn from, {data['held_out']:,} held out; {shape}{classes}",
         "Training": _budget(settings) + f", seed {settings['seed']}",
-        "Measured on": f"{quality.get('n', 0):,} samples against the {quality.get('split', 'held-out')} split",
-        "Features": str(quality.get("features", "–")),
-        "Machine": f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}",
     }
-    return {**facts, **({"Notes": " ".join(data["notes"])} if data["notes"] else {})}
+    if quality:
+        accuracy = quality.get("features_accuracy")
+        facts["Measured on"] = f"{quality['n']:,} samples against {quality.get('held_out', 0):,} held-out items"
+        facts["Features"] = quality["features"] + (f", right about {accuracy:.1%} of labels" if accuracy else "")
+    if machine.get("torch"):
+        cores, threads = machine["cores"], machine["threads"]
+        facts["Machine"] = f"{machine['device']}, {machine['processor']}, {cores} cores, {threads} used; "
+        facts["Machine"] += f"torch {machine['torch']}, {machine.get('precision') or 'fp32'}"
+    return facts
+
+
+def _notes(report: Mapping[str, Any]) -> str:
+    """What was done to the data and what limits the figures, each said once."""
+    measured = [note for row in report["rows"] for note in (row.get("quality") or {}).get("notes", ())]
+    notes = dict.fromkeys([*report["data"]["notes"], *measured])
+    return " ".join(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes)
 
 
 def _budget(settings: Mapping[str, Any]) -> str:
@@ -112,6 +125,8 @@ def _share(value: float) -> str:
 
 COLUMNS = (
     Column("Fréchet", "distance ↓", "quality", "frechet", "low"),
+    Column("Energy", "distance ↓", "quality", "energy_distance", "low"),
+    Column("KL", "nats ↓", "quality", "kl", "low"),
     Column("Precision", "share ↑", "quality", "precision", "high", _share),
     Column("Recall", "share ↑", "diversity", "recall", "high", _share),
     Column("Coverage", "share ↑", "diversity", "coverage", "high", _share),
@@ -181,7 +196,8 @@ def _card(place: int, row: Row, rows: Sequence[Row], folder: Path) -> str:
     what = "reconstructions of held-out items" if not row.get("quality") and not row.get("error") else "samples"
     told = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(row, rows))
     shown = _image(folder / f"samples-{row['model']}.png", f"{row['model']}: {what}")
-    head = f'<h3>{escape(row["model"])}</h3><p class="what">{what if shown else "nothing to show"}</p>'
+    kind = f"; {row['density']} density" if row.get("density") else ""
+    head = f'<h3>{escape(row["model"])}</h3><p class="what">{what + kind if shown else "nothing to show"}</p>'
     return f'<article class="card m{place % len(pictures.COLOURS)}">{head}{shown}<ul>{told}</ul></article>'
 
 
@@ -194,7 +210,7 @@ def _image(path: Path, told: str) -> str:
 
 
 def _curves(place: int, row: Row, folder: Path) -> str:
-    lines = RunFolder(folder / row["run"]).read_metrics() if row.get("run") else []
+    lines = RunFolder((folder / row["run"]).resolve()).read_metrics() if row.get("run") else []
     names = dict.fromkeys(key for line in lines for key in line)
     shown = [name for name in names if name == "loss" or name.endswith(".loss")]
     shown = shown or [name for name in names if name not in ("step", "seconds", "examples_per_second")]

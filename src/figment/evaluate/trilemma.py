@@ -59,12 +59,10 @@ def front(candidates: Sequence[Point]) -> list[Point]:
 
 
 def yardsticks(rows: Sequence[Row]) -> dict[str, float]:
-    """Fréchet distances to read the others against: the floor and worsened real data, as the rows give them."""
-    for row in rows:
-        if quality := row.get("quality"):
-            named = {"floor": quality.get("floor"), **(quality.get("yardsticks") or {})}
-            return {name: value for name, value in named.items() if value is not None and math.isfinite(value)}
-    return {}
+    """Fréchet distances to read the others against: of fresh real data, and of real data made worse."""
+    names = {"floor": "floor", "one_class_missing": "one class missing", "blurred": "a blur of 1 px"}
+    quality: Row = next((row["quality"] for row in rows if row.get("quality")), {})
+    return {name: quality[key] for key, name in names.items() if quality.get(key) is not None}
 
 
 @dataclass(frozen=True)
