@@ -193,7 +193,7 @@ class ArraySplit:
         return len(self.x)
 
     def gather(self, rows: np.ndarray) -> Batch:
-        stored = self.x[rows]
+        stored = self.x.take(rows, axis=0)
         return Batch(self.spec.x.to_model(stored), {k: torch.from_numpy(v[rows]) for k, v in self.c.items()}, rows)
 
 

@@ -11,9 +11,15 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
-EXTENSIONS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
-              ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".tga")  # fmt: skip
+Image.init()
+FORMATS = [  # no other decoder of Pillow is let near a stranger's file
+    name for name in ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
+    if name in Image.OPEN
+]  # fmt: skip
+EXTENSIONS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".tga"),
+)
 PIXELS = 64_000_000
 GREY = frozenset(("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"))
 ORIENTATION = 0x0112
@@ -95,7 +101,7 @@ def pictures(data: Sequence[bytes | None], shape: Shape, crop: Crop = "centre") 
 
 def _open(data: bytes | None) -> Image.Image:
     if not data:
-        raise Unreadable("empty")
+        raise Unreadable("missing, or not to be read" if data is None else "empty")
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     if image.width * image.height > PIXELS:
         raise Unreadable(f"{image.width}x{image.height} is more than {PIXELS // 1_000_000} Mpx")

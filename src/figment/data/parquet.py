@@ -14,9 +14,8 @@ import pydantic
 
 from figment.core.errors import DataError, UsageError, did_you_mean
 from figment.data import splits
-from figment.data.pictures import PictureConfig, Source
+from figment.data.pictures import UNUSED, PictureConfig, Source
 
-SPLITS = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid", "test": "test"}
 IMAGES = ("image", "img", "picture", "png", "jpg")
 LABELS = ("label", "labels", "class", "target", "y")
 MOST_CLASSES = 10_000
@@ -31,7 +30,7 @@ class ParquetConfig(PictureConfig):
     label: str | None = pydantic.Field(None, description="the column of labels (unset: found)")
 
     def source(self) -> Source:
-        parquet = required("pyarrow.parquet")
+        arrow, parquet = required("pyarrow"), required("pyarrow.parquet")
         root = Path(self.path).expanduser()
         paths = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
         try:
@@ -59,7 +58,10 @@ class ParquetConfig(PictureConfig):
 
         def read(block: int) -> Sequence[bytes | None]:
             file, group = groups[block]
-            return [payload(cell) for cell in file.read_row_group(group, [image])[image].to_pylist()]
+            try:
+                return [payload(cell) for cell in file.read_row_group(group, [image])[image].to_pylist()]
+            except (OSError, arrow.ArrowException):
+                return [None] * file.metadata.row_group(group).num_rows
 
         stats = [(path.name, (s := path.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for path in paths]
         return table(
@@ -92,7 +94,7 @@ class HubConfig(PictureConfig):
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"hf:{self.name} cannot be fetched: {reason}") from None
-        parts = [(SPLITS[name], part) for name, part in found.items() if name in SPLITS]
+        parts = [(splits.NAMES[name], part) for name, part in found.items() if name in splits.NAMES]
         if not parts:
             raise DataError(f"hf:{self.name} has no split train, validation or test (it has: {', '.join(found)}).")
         features = parts[0][1].features.to_dict()
@@ -135,8 +137,8 @@ def split_of(path: Path) -> str:
     """The split a file belongs to by its name or those of its folders: `data/validation-00000-of-00001` is valid."""
     for part in (path.stem, *reversed(path.parts[:-1])):
         word = re.split(r"[-_.]", part.lower())[0]
-        if word in SPLITS:
-            return SPLITS[word]
+        if word in splits.NAMES:
+            return splits.NAMES[word]
     return ""
 
 
@@ -178,18 +180,17 @@ def table(
     if values is not None and known:
         label = np.array([-1 if value is None else value for value in values], np.int64)
     elif values is not None:
-        classes = tuple(sorted({str(value) for value in values if value is not None}, key=_natural))
+        classes = tuple(sorted({str(value) for value in values if value is not None}, key=splits.natural))
         position = {name: k for k, name in enumerate(classes)}
         label = np.array([-1 if value is None else position[str(value)] for value in values], np.int64)
         if len(classes) > min(MOST_CLASSES, len(split) // 2):
             notes.append(f"Labels are not used: {len(classes):,} different values in {len(split):,} rows.")
             label, classes = np.full(len(split), -1, np.int64), ()
+    for name in ("valid", "test"):
+        if (label[split == "train"] >= 0).any() and (label[split == name] < 0).any():
+            notes.append(f"The split '{name}' has rows without a label and is left out.")
+            split = np.where(split == name, UNUSED, split)
     return Source(title, fingerprint, blocks, split, label, classes, read, describe, tuple(notes))
-
-
-def _natural(name: str) -> tuple[int, str]:
-    """Numbers by value, then words."""
-    return (int(name), "") if name.lstrip("-").isdecimal() else (1 << 62, name)
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

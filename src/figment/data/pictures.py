@@ -24,6 +24,7 @@ from figment.data.streaming import StreamSplit
 
 FORMAT = 1
 FEWEST = 8
+UNUSED = "-"
 LARGE = 128 * 128  # pixels from which decoding one picture outweighs handing it to a thread
 Side = Annotated[int, pydantic.Field(ge=1, le=8192)]
 
@@ -33,7 +34,7 @@ class Source:
     """N encoded pictures in blocks that are cheap to read together.
 
     `read(block)` gives the files of a block, None for one that is missing; `describe(item)` names an item for people.
-    `split` `(N,)` is train, valid, test or "" (unknown); `label` `(N,)` is a position in `classes`, or -1.
+    `split` `(N,)` is train, valid, test, "" (unknown) or UNUSED; `label` `(N,)` is a position in `classes`, or -1.
     `fingerprint` changes whenever any of the files does.
     """
 
@@ -56,6 +57,7 @@ class Survey:
     count: int
     streams: bool
     binary: bool
+    range: tuple[int, int]
     sizes: dict[str, int]
     modes: dict[str, int]
     faults: dict[int, str]
@@ -71,7 +73,8 @@ class Survey:
     @classmethod
     def read(cls, folder: Path) -> Survey:
         plain = json.loads((folder / "survey.json").read_text())
-        plain |= {"shape": tuple(plain["shape"]), "faults": {int(item): why for item, why in plain["faults"].items()}}
+        plain |= {"shape": tuple(plain["shape"]), "range": tuple(plain["range"])}
+        plain |= {"faults": {int(item): why for item, why in plain["faults"].items()}}
         with np.load(folder / "items.npz") as arrays:
             return cls(**plain, items=arrays["items"], digest=arrays["digest"], folder=folder)
 
@@ -105,7 +108,7 @@ class PictureConfig(DataConfig):
             raise DataError(too_few(source, survey))
         rows = assign(source.split[survey.items], survey.digest)
         label = source.label[survey.items]
-        named = len(source.classes) > 1 and bool((label >= 0).all())
+        named = len(source.classes) > 1 and all((label[positions] >= 0).all() for positions in rows.values())
         channels, height, width = survey.shape
         condition = Classes(
             names=source.classes, frequencies=splits.frequencies(label[rows["train"]], len(source.classes))
@@ -131,23 +134,24 @@ class PictureConfig(DataConfig):
         """Fills a cache folder: headers first, for the size that all come to; then the pixels."""
         sizes, modes, grey, faults = _headers(source)
         if not sizes:
-            empty = Survey((1, 1, 1), len(source.split), False, False, {}, {}, faults)
+            empty = Survey((1, 1, 1), len(source.split), False, False, (0, 0), {}, {}, faults)
             return empty.write(folder)
         shape = target(sizes, 1 if grey else 3, self.size, limit)
         expected = sizes.total() * int(np.prod(shape))
         streams = expected > _memory() // 2 if self.stream is None else self.stream
-        items, digest, binary = [], [], True
+        items, digest, levels = [], [], np.zeros(256, bool)
         threaded = sum(w * h * n for (w, h), n in sizes.items()) > LARGE * sizes.total()
         with (folder / "pixels").open("wb") as file:
             for start, decoded in _blocks(source, faults, shape, self.crop, threaded):
                 faults |= {start + position: why for position, why in decoded.faults.items()}
                 items.append(start + decoded.positions)
                 digest.append(splits.digests(decoded.pixels))
-                binary = binary and bool(np.isin(decoded.pixels, (0, 255)).all())
+                levels |= np.bincount(decoded.pixels.ravel(), minlength=256) > 0
                 if not streams:
                     file.write(decoded.pixels.tobytes())
+        seen = np.flatnonzero(levels).tolist() or [0]
         survey = Survey(
-            shape, len(source.split), streams, binary,
+            shape, len(source.split), streams, binary=seen == [0, 255], range=(seen[0], seen[-1]),
             sizes={f"{w}x{h}": n for (w, h), n in sizes.most_common()}, modes=dict(modes.most_common()),
             faults=dict(sorted(faults.items())), items=np.concatenate(items), digest=np.concatenate(digest),
         )  # fmt: skip
@@ -172,7 +176,7 @@ class PictureConfig(DataConfig):
         if survey.faults:
             listing = "; ".join(f"{source.describe(item)}: {why}" for item, why in list(survey.faults.items())[:5])
             more = ", ..." if len(survey.faults) > 5 else ""
-            yield f"{len(survey.faults):,} unreadable files are skipped ({listing}{more}); `figment data check` lists all."
+            yield f"{len(survey.faults):,} unreadable files are skipped ({listing}{more}): see `figment data check`."
         if source.classes and not named:
             yield "Labels are not used: there is one class only, or pictures without a label."
         yield "Splits: " + ", ".join(f"{name} {len(part):,}" for name, part in rows.items()) + "."
@@ -209,11 +213,11 @@ def target(sizes: Counter[tuple[int, int]], channels: int, size: int | tuple[int
 def assign(given: np.ndarray, digest: np.ndarray) -> dict[str, np.ndarray]:
     """The rows of each split, ascending: as given where something is to train on and to test on, else by hash."""
     unsplit = (given == "train") | (given == "")
-    if unsplit.any() and not unsplit.all():
-        masks = {"train": unsplit, "valid": given == "valid", "test": given == "test"}
-    else:
+    masks = {"train": unsplit, "valid": given == "valid", "test": given == "test"}
+    if not masks["train"].any() or not (masks["valid"] | masks["test"]).any():
+        used = given != UNUSED
         out = splits.held_out(digest)
-        masks = {"train": ~out, "test": out}
+        masks = {"train": used & ~out, "test": used & out}
     return {name: np.flatnonzero(mask) for name, mask in masks.items() if mask.any()}
 
 

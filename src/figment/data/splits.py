@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 SHARE = 0.1
+NAMES = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}  # folders, shards
 
 
 def digests(rows: Iterable[np.ndarray]) -> np.ndarray:
@@ -40,3 +41,8 @@ def fingerprint(*parts: np.ndarray | str) -> str:
 def frequencies(labels: np.ndarray, count: int) -> tuple[float, ...]:
     """The share of each of `count` classes among labels `(N,)`."""
     return tuple((np.bincount(labels, minlength=count) / max(len(labels), 1)).tolist())
+
+
+def natural(name: str) -> tuple[int, str]:
+    """The order of class names: numbers by value, then words."""
+    return (int(name), "") if name.isdecimal() else (1 << 62, name)
