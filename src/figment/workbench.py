@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import shutil
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +23,18 @@ from figment import presets, registry
 from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
-from figment.core.model import Learns, Model, ModelConfig, with_sampling
+from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, with_sampling
 from figment.core.processes import Processes, autocast, resolve_precision
 from figment.core.publishing import load_model
 from figment.core.run import DataConfig, Precision, Run, RunFolder, write_json
+from figment.core.session import Session
+from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
+from figment.pictures import picture, save_png
 
 DEFAULT_MINUTES = 5.0
+FIRST_SHARE = 0.8  # of a two-stage run's minutes that go to its first stage
+LONGEST_CONFIG = 1_000_000  # bytes
 Watch = Callable[[Iterator[Event]], None]
 
 
@@ -33,7 +42,7 @@ def plan(
     model: str | ModelConfig,
     data: str | DataConfig,
     *,
-    seed: int = 0,
+    seed: int | None = None,
     overrides: Mapping[str, Any] | None = None,
     base: Mapping[str, Any] | None = None,
 ) -> Run:
@@ -45,7 +54,9 @@ def plan(
 
     preset = _preset(model) if isinstance(model, str) else {"model": model.model_dump(mode="json")}
     source = parse_data(data) if isinstance(data, str) else data
-    tree = _merge({"training": {}, **preset, "data": source.model_dump(mode="json"), "seed": seed}, base or {})
+    tree = _merge({"training": {}, **preset}, base or {}) | {"data": source.model_dump(mode="json")}
+    if seed is not None:
+        tree["seed"] = seed
     run = parse(Run, tree)
     run = run.override(overrides or {})
     if run.training.steps is None and run.training.minutes is None:
@@ -53,6 +64,28 @@ def plan(
     if run.training.steps is not None and run.training.minutes is not None:
         raise UsageError("a run is bounded by --steps or by --minutes, not by both.")
     return run
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON or TOML file with any of model, data, training, seed. Raises UsageError with the place of a fault."""
+    try:
+        if path.stat().st_size > LONGEST_CONFIG:
+            raise UsageError(f"--config {path}: {path.stat().st_size:,} bytes are too many for a config.")
+        text = path.read_text(encoding="utf-8")
+        value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:  # both decoders' errors are ValueErrors, and so is bad UTF-8
+        raise UsageError(f"--config {path} is not valid {path.suffix[1:] or 'JSON'}: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"--config {path}: a table of model, data, training, seed is wanted.")
+    return value
+
+
+def data_of(base: Mapping[str, Any]) -> str | DataConfig | None:
+    """The data a config file names, as a string or in full."""
+    source = base.get("data")
+    return DataConfig.resolve(source) if isinstance(source, Mapping) else source
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -117,39 +150,79 @@ def execute(
     overwrite: bool = False,
     remedy: bool = False,
     init: str | Path | None = None,
-    dataset: Dataset | None = None,
     watch: Watch | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> RunFolder:
-    """Carries out a run in its folder; `resume` goes on from the newest valid checkpoint."""
+    """Carries out a run in its folder; `resume` goes on from the newest valid checkpoint.
+
+    `announce` receives a line on what is about to be done, and what was done to the data.
+    """
     processes = Processes(device)
     folder = RunFolder(out if out is not None else free_folder(run))
     if processes.first:
         claim(folder, run, resume=resume, overwrite=overwrite)
     processes.wait()
     if resume and folder.read_status().get("state") == "done" and folder.model.exists():
+        if announce:
+            announce(f"{folder.path} is finished already: nothing to do.")
         return folder
     with folder.locked() if processes.first else nullcontext():
         begun, cpu = time.perf_counter(), time.process_time()
-        dataset = dataset or run.data.build()
-        model = build(run, dataset)
+        dataset = run.data.build()
+        if announce:
+            for note in dataset.notes:
+                announce(note)
+        run.model.check(dataset.spec)
+        stages = {"device": device, "remedy": remedy, "watch": watch}
+        model = _second_stage(run, folder, stages) if isinstance(run.model, TwoStageConfig) else build(run, dataset)
         if init is not None:
             _initialise(model, Path(init))
         if processes.first:
             write_json(folder.path / "env.json", environment(processes, run, dataset))
-        with training(run, folder, dataset, model, device=device, preview=preview, remedy=remedy) as events:
+        if announce:
+            announce(_summary(run, dataset, model, folder))
+        look = partial(preview, dataset)
+        with training(run, folder, dataset, model, device=device, preview=look, remedy=remedy) as events:
             (watch or drain)(events)
         if processes.first:
             times = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
-            folder.write_status("done", **{**folder.read_status(), **times, "state": "done"})
+            write_json(folder.status, {**folder.read_status(), **times})
     return folder
 
 
 def build(run: Run, dataset: Dataset) -> Model:
     """The model of a run with its initial weights, which are a function of the seed."""
-    run.model.check(dataset.spec)
     with torch.random.fork_rng([]):
         torch.manual_seed(run.seed)
         return run.model.build(dataset.spec)
+
+
+def _second_stage(run: Run, folder: RunFolder, stages: Mapping[str, Any]) -> Model:
+    """The model on its first stage: another run's, or one trained now in RUN/first/ within the same budget."""
+    config = run.model
+    assert isinstance(config, TwoStageConfig)
+    path = config.first
+    if isinstance(path, ModelConfig):
+        first = plan(path, run.data, seed=run.seed, base={"training": _preset(path.kind).get("training", {})})
+        minutes = FIRST_SHARE * run.training.minutes if run.training.minutes else None
+        first = first.override({"training.steps": run.training.steps, "training.minutes": minutes})
+        path = str(execute(first, folder.path / "first", resume=True, **stages).path)
+    return config.with_first(load(str(path)))
+
+
+def size_of(model: Model) -> int:
+    """How many numbers a model has learned: parameters, or the buffers of a closed form."""
+    return sum(p.numel() for p in model.parameters()) or sum(b.numel() for b in model.buffers())
+
+
+def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str:
+    t, parameters = run.training, size_of(model)
+    length = f"{t.steps:,} steps" if t.steps else f"{t.minutes:g} min"
+    size = " x ".join(map(str, dataset.spec.x.shape))
+    return (
+        f"{run.model.kind} ({parameters:,} parameters) on {len(dataset.train):,} of {dataset.spec.name} ({size}), "
+        f"{length}, seed {run.seed}, into {folder.path}"
+    )
 
 
 def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None:
@@ -221,14 +294,21 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
     }
 
 
-def preview(model: Model, path: Path) -> None:
-    """Sixty-four samples (or reconstructions, where there are none) from the same noise as always."""
-    from figment.core.model import CanSample
-    from figment.pictures import picture, save_png
-
+def preview(dataset: Dataset, model: Model, path: Path) -> None:
+    """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction."""
+    n = 64 if isinstance(model.spec.x, Image) else 1024
     if isinstance(model, CanSample):
-        x, c = draw(model, 64, seed=0, precision=None)
-        save_png(picture(model.spec, x, c), path, {"seed": 0, "start": 0, "n": 64})
+        x, c = draw(model, n, seed=0, precision=None)
+        save_png(picture(model.spec, x, c), path, {"model": model.config.kind, "seed": 0, "start": 0, "n": n})
+    elif isinstance(model, CanEncode) and isinstance(model, CanDecode):
+        batch = dataset.held_out.gather(np.arange(min(n // 2, len(dataset.held_out)))).to(model.device)
+        pairs = torch.stack([batch.x, reconstruct(model, batch.x, batch.c)], 1).flatten(0, 1)
+        save_png(picture(model.spec, pairs), path, {"model": model.config.kind, "reconstructions": len(batch)})
+
+
+def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+    """decode(encode(x)), in model range."""
+    return model.decode(model.encode(x, c), c)
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
@@ -290,12 +370,8 @@ def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]
 
     Returns parameters, peak_memory_bytes, seconds_per_step, steps and seconds.
     """
-    import resource
-
-    from figment.core.session import Session
-
     model = build(run, dataset)
-    figures: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters())}
+    figures: dict[str, Any] = {"parameters": size_of(model)}
     if isinstance(model, Learns):
         session = Session(run, dataset, model, Processes(device))
         session.take_step(0.0)

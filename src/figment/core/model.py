@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
 
 import pydantic
 import torch
@@ -32,6 +32,11 @@ class ModelConfig(Kinded):
 
     def build(self, spec: Spec) -> Model:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this
+
+    @classmethod
+    def model_class(cls) -> type[Model]:
+        """The class `build` returns, read from its annotation: abilities are known before anything is built."""
+        return get_type_hints(cls.build)["return"]
 
     def check(self, spec: Spec) -> None:
         """Raises UsageError, naming the kinds that fit, where this kind does not model such data."""

@@ -1,0 +1,30 @@
+"""The command line: parse, call one public function, print. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def main() -> None:
+    """Runs a command; ends with the exit code of the contract and no stack trace for a person's mistakes."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGINT, _interrupted)
+    from figment.cli.commands import app
+    from figment.core.errors import FigmentError
+
+    try:
+        app(prog_name="figment")
+    except FigmentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    print("stopped", file=sys.stderr)
+    sys.exit(130)

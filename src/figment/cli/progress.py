@@ -1,0 +1,113 @@
+"""What a person sees while something runs: a live bar on a terminal, a line now and then elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from figment.core.training import Event, Note, Step
+
+QUIET_SECONDS = 10.0
+
+
+def console() -> Console:
+    return Console(stderr=True, highlight=False)
+
+
+def announce(line: str) -> None:
+    """A line on what is being done."""
+    console().print(line, soft_wrap=True)
+
+
+def clock(seconds: float | None) -> str:
+    """`1:05`, `2:03:07`, or `-` where it is not known."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def describe(event: Step) -> str:
+    """The figures of a step in one line."""
+    parts = "  ".join(f"{name} {value:.4g}" for name, value in list(event.parts.items())[:6])
+    return f"step {event.step}  {event.examples_per_second:,.0f} examples/s  left {clock(event.eta)}  {parts}"
+
+
+def show_training(events: Iterator[Event], label: str = "training") -> None:
+    """Follows a run to its end."""
+    follow = _live if sys.stderr.isatty() else _plain
+    follow(events, label)
+
+
+def _live(events: Iterator[Event], label: str) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.percentage:3.0f}%"))
+    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=console(), transient=True) as bar:
+        task = bar.add_task(label, total=1.0, figures="")
+        shown = 0.0
+        for event in events:
+            if isinstance(event, Note):
+                if event.path is None:
+                    bar.console.print(event.text)
+            elif time.monotonic() - shown > 0.1:
+                shown = time.monotonic()
+                bar.update(task, completed=event.progress, figures=describe(event))
+
+
+def _plain(events: Iterator[Event], label: str) -> None:
+    out, shown, last = console(), time.monotonic() - QUIET_SECONDS + 2, None
+    for event in events:
+        if isinstance(event, Note):
+            if event.path is None:
+                out.print(f"{label}: {event.text}")
+            continue
+        last = event
+        if time.monotonic() - shown >= QUIET_SECONDS:
+            shown = time.monotonic()
+            out.print(f"{label}: {event.progress:4.0%}  {describe(event)}", soft_wrap=True)
+    if last is not None:
+        out.print(f"{label}: done  {describe(last)}", soft_wrap=True)
+
+
+@contextmanager
+def counting(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar that is moved on by calling it with a number done; silent off a terminal."""
+    with Progress(console=console(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows as a table on stdout; plain text where it is piped."""
+    if not rows:
+        return
+    names = list(rows[0])
+    cells = [[str(row.get(name, "")) for name in names] for row in rows]
+    if not sys.stdout.isatty():
+        widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
+        for line in [names, *cells]:
+            print("  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip())
+        return
+    from rich.table import Table
+
+    view = Table(*names, box=None, header_style="bold")
+    for line in cells:
+        view.add_row(*line)
+    Console().print(view)
+
+
+def flat(value: Mapping[str, object], path: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested figures, as dotted names and short text."""
+    for key, inner in value.items():
+        name = f"{path}.{key}" if path else key
+        if isinstance(inner, Mapping):
+            yield from flat(inner, name)
+        elif inner is None:
+            yield name, "-"
+        else:
+            yield name, f"{inner:.4g}" if isinstance(inner, float) else str(inner)

@@ -1,0 +1,77 @@
+"""What the measuring commands print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from figment.cli.progress import announce, flat, show_training
+from figment.core.errors import UsageError
+from figment.core.run import RunFolder
+from figment.pictures import read_recipe
+
+
+def show_evaluation(figures: Mapping[str, Any]) -> None:
+    """One row of figures, a line each."""
+    for key, text in flat(figures):
+        typer.echo(f"{key:32} {text}")
+
+
+def run_compare(
+    what: list[str],
+    models: str | None,
+    minutes: float,
+    out: Path | None,
+    n: int | None,
+    seed: int,
+    features: str | None,
+) -> tuple[dict[str, Any], Path]:
+    """Compares runs, where the words are run folders, else families on the one data set named."""
+    from figment.evaluate.compare import compare
+
+    runs = [word for word in what if (Path(word) / "run.json").exists()]
+    if runs and len(runs) != len(what):
+        raise UsageError(f"{what}: give either one data set, or run folders only.")
+    if not runs and len(what) != 1:
+        raise UsageError(f"{what}: families are compared on one data set at a time.")
+    out = out or Path("compare") / (Path(what[0]).name.replace(":", "-") or "data")
+    report = compare(
+        None if runs else what[0],
+        runs=runs or None,
+        models=[m.strip() for m in models.split(",")] if models else None,
+        minutes=minutes,
+        out=out,
+        n=n,
+        seed=seed,
+        features=features,
+        watch=show_training,
+        announce=announce,
+    )
+    return report, out / "report.html"
+
+
+def likelihood_rows(runs: list[str], data: str | None, raw: bool) -> list[dict[str, Any]]:
+    """A row a run; as text, the figure carries its sign."""
+    from figment.evaluate.likelihood import likelihood_of_run
+
+    rows = [likelihood_of_run(run, data) for run in runs]
+    return rows if raw else [{k: v for k, v in row.items() if not isinstance(v, Mapping)} for row in rows]
+
+
+def describe(what: Path) -> dict[str, Any]:
+    """A run's value, state and figures; a picture's recipe."""
+    if what.is_file():
+        return read_recipe(what)
+    if not what.exists():
+        raise UsageError(f"there is nothing at {what}.")
+    folder = RunFolder(what)
+    described: dict[str, Any] = {"run": folder.read_run().model_dump(mode="json"), "status": folder.read_status()}
+    for name in ("env", "evaluation"):
+        path = folder.path / f"{name}.json"
+        if path.exists():
+            described[name] = json.loads(path.read_text())
+    return described

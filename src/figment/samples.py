@@ -1,0 +1,159 @@
+"""Samples as files: one grid, an array, or a folder of pictures, each with the recipe that draws it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+
+from figment.core.config import Config
+from figment.core.data import Image, Spec
+from figment.core.errors import FigmentError, UsageError
+from figment.core.processes import resolve_precision
+from figment.core.run import Precision, read_json
+from figment.pictures import grid, picture, read_recipe, save_png
+from figment.workbench import draw, load
+
+
+class Recipe(Config):
+    """All that fixes a picture beside the weights: samples start ... start + n - 1 of a seed; `index` picks one."""
+
+    weights: str
+    model: str
+    n: int
+    seed: int
+    start: int
+    batch: int
+    precision: Precision
+    label: str | None = None
+    sampling: dict[str, Any] = {}
+    index: int | None = None
+    threads: int
+    torch: str
+
+
+def save_samples(
+    run: str | Path,
+    out: str | Path,
+    n: int = 16,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    label: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch: int = 256,
+    precision: Precision = "auto",
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Draws samples start ... start + n - 1 into `x.png` (one grid), `x.npz` (arrays) or a folder (one file each).
+
+    Returns the files written. Raises UsageError for a label or an option the model does not have.
+    """
+    model, out = load(run, device), Path(out)
+    recipe = Recipe(
+        weights=weights_of(run),
+        model=model.config.kind,
+        n=n,
+        seed=seed,
+        start=start,
+        batch=batch,
+        precision=resolve_precision(precision, model.device, isinstance(model.spec.x, Image)),
+        label=label,
+        sampling=dict(options or {}),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    x, c = follow(model, recipe, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        return [_save_arrays(model, recipe, x, c, out)]
+    if out.suffix == ".png":
+        save_png(picture(model.spec, x, c), out, recipe.model_dump())
+        return [out]
+    if out.suffix:
+        raise UsageError(f"--out {out}: samples go into a .png, a .npz, or a folder.")
+    out.mkdir(exist_ok=True)
+    return [_save_one(model, recipe, x, c, i, out) for i in range(n)]
+
+
+def follow(
+    model: Any, recipe: Recipe, progress: Callable[[int], None] | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The samples of a recipe."""
+    given = None
+    if recipe.label is not None:
+        if model.spec.label is None:
+            raise UsageError(f"--label {recipe.label}: this model was trained without labels ({model.spec.name}).")
+        given = {"label": model.spec.label.read(recipe.label)}
+    return draw(
+        model,
+        recipe.n,
+        seed=recipe.seed,
+        start=recipe.start,
+        given=given,
+        options=recipe.sampling,
+        batch=recipe.batch,
+        precision=recipe.precision,
+        progress=progress,
+    )
+
+
+def redraw(run: str | Path, source: str | Path, out: str | Path, device: str = "cpu") -> Path:
+    """Draws a saved picture again from the recipe it carries. Raises UsageError where other weights made it."""
+    from figment.core.config import parse
+
+    recipe = parse(Recipe, read_recipe(source))
+    if recipe.weights != weights_of(run):
+        raise UsageError(f"{source} was drawn by other weights ({recipe.model}) than those of {run}.")
+    model = load(run, device)
+    x, c = follow(model, recipe)
+    chosen = slice(None) if recipe.index is None else slice(recipe.index, recipe.index + 1)
+    image = render(model.spec, x[chosen], {k: v[chosen] for k, v in c.items()}, alone=recipe.index is not None)
+    save_png(image, out, recipe.model_dump())
+    return Path(out)
+
+
+def render(spec: Spec, x: Tensor, c: Mapping[str, Tensor], alone: bool) -> PIL.Image.Image:
+    """Samples together on one sheet, or one alone, pixel by pixel."""
+    return grid(spec.x.to_user(x), scale=1) if alone and isinstance(spec.x, Image) else picture(spec, x, c)
+
+
+def weights_of(run: str | Path) -> str:
+    """The sha256 of a run's published weights."""
+    folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
+    if not folder.exists():
+        raise UsageError(f"there is no run at {run}.")
+    return read_json(folder / "manifest.json")["sha256"]["model.safetensors"]
+
+
+def _save_arrays(model: Any, recipe: Recipe, x: Tensor, c: Mapping[str, Tensor], out: Path) -> Path:
+    arrays = {"samples": model.spec.x.to_user(x), "recipe": np.array(json.dumps(recipe.model_dump()))}
+    if "label" in c:
+        arrays["labels"] = c["label"].numpy().astype(np.int64)
+    temporary = out.with_name(f".tmp-{out.name}")
+    try:
+        np.savez_compressed(temporary, **arrays)
+        temporary.replace(out)
+    except OSError as error:
+        raise FigmentError(f"cannot write {out}: {error.strerror}.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def _save_one(model: Any, recipe: Recipe, x: Tensor, c: Mapping[str, Tensor], i: int, folder: Path) -> Path:
+    """One sample's own file; its recipe is the batch it was drawn in and its place there, so the bytes come again."""
+    first = i - i % recipe.batch
+    batch = {"start": recipe.start + first, "n": min(recipe.batch, len(x) - first), "index": i - first}
+    one = recipe.model_copy(update=batch)
+    path = folder / f"{recipe.start + i:06d}.png"
+    here = slice(i, i + 1)
+    save_png(render(model.spec, x[here], {k: v[here] for k, v in c.items()}, alone=True), path, one.model_dump())
+    return path
