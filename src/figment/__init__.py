@@ -18,13 +18,14 @@ _PUBLIC = {
     "train": "figment.workbench",
     "load": "figment.workbench",
     "sample": "figment.workbench",
-    "evaluate": "figment.evaluate.report",
     "compare": "figment.evaluate.compare",
 }
 __all__ = ["Run", "compare", "evaluate", "load", "sample", "train"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # the package of that name can be called
+        return import_module("figment.evaluate")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'figment' has no attribute '{name}'")
     return getattr(import_module(_PUBLIC[name]), name)
