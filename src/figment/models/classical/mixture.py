@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from figment.core.data import Noise
 from figment.core.model import Budget
 
-ROWS_A_COMPONENT = 5  # examples a component needs, for each dimension
+ROWS_A_COMPONENT = 2  # examples a component needs, for each dimension
+PRIOR_ROWS = 0.1  # examples, for each dimension, that the covariance within classes counts for
 
 
 class Mixture(nn.Module):
@@ -58,8 +59,10 @@ class Mixture(nn.Module):
     def fit(self, z: Tensor, y: Tensor, floor: float, budget: Budget) -> Iterator[float]:
         """Expectation-maximisation (Dempster, Laird & Rubin, 1977), a group at a time; yields its mean log p in nats.
 
-        `floor` is added to all variances. A group has at most one component for each 5 d of its rows, and one alone
-        when the time is up; one without rows gets weight 0.
+        Each covariance S_k of n_k rows becomes (n_k S_k + a S) / (n_k + a), S the covariance within groups and
+        a = d / 10 (Fraley & Raftery, "Bayesian regularization for normal mixture estimation", 2007). `floor` is added
+        to all variances. A group has at most one component for each 2 d of its rows, and one alone when the time is
+        up; one without rows is fitted to all.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
@@ -69,25 +72,36 @@ class Mixture(nn.Module):
         counts = torch.bincount(y, minlength=groups)[:groups]
         self.log_frequency.copy_((counts / counts.sum()).log())
         self.log_weight.fill_(-math.inf)
+        pooled = _pooled_covariance(z, y, groups)
         for group in range(groups):
-            rows = z[y == group].double().cpu().numpy()
-            if len(rows) < 2:
-                continue
+            rows = z[y == group] if counts[group] else z
             late = budget.seconds is not None and time.monotonic() - start > budget.seconds
             count = 1 if late else max(1, min(most, len(rows) // (ROWS_A_COMPONENT * dimensions)))
+            rows = rows.repeat(2, 1) if len(rows) == 1 else rows
             fitted = GaussianMixture(count, reg_covar=floor, max_iter=50, random_state=budget.seed % 2**32)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                fitted.fit(rows)
-            self.log_weight[group, :count] = torch.from_numpy(fitted.weights_).log()
+                fitted.fit(rows.double().cpu().numpy())
+            weight, covariance = torch.from_numpy(fitted.weights_), torch.from_numpy(fitted.covariances_)
+            share = (weight * len(rows) / (weight * len(rows) + PRIOR_ROWS * dimensions)).view(-1, 1, 1)
+            covariance = share * covariance + (1 - share) * (pooled + floor * torch.eye(dimensions))
+            self.log_weight[group, :count] = weight.log()
             self.mean[group, :count] = torch.from_numpy(fitted.means_).to(self.mean)
-            self.scale[group, :count] = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)).to(self.scale)
+            self.scale[group, :count] = torch.linalg.cholesky(covariance).to(self.scale)
             yield float(fitted.lower_bound_)
 
 
 def groups_of(c: Mapping[str, Tensor], count: int, device: torch.device) -> Tensor:
     """The group of each of `count` examples: its label, or the one there is where the data has no labels, `(B,)`."""
     return c["label"] if "label" in c else torch.zeros(count, dtype=torch.int64, device=device)
+
+
+def _pooled_covariance(z: Tensor, y: Tensor, groups: int) -> Tensor:
+    """The covariance around the mean of each group, float64 `(d, d)` on the CPU."""
+    z, y = z.double().cpu(), y.cpu()
+    sums = torch.zeros(groups, z.shape[1], dtype=z.dtype).index_add_(0, y, z)
+    within = z - (sums / torch.bincount(y, minlength=groups).clamp(min=1)[:, None])[y]
+    return within.T @ within / len(z)
 
 
 def _inverse(probability: Tensor, chance: Tensor) -> Tensor:
