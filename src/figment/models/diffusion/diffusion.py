@@ -1,0 +1,173 @@
+"""Diffusion and flow matching: one network that guesses what a noisy example was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, final
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from figment.core.config import Config
+from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.model import (
+    CanDenoise,
+    Denoised,
+    HasBound,
+    HasSampling,
+    Learns,
+    Loss,
+    Measure,
+    Model,
+    ModelConfig,
+    Player,
+    Turn,
+)
+from figment.models.diffusion.bound import variational_bound
+from figment.models.diffusion.network import RowDenoiser
+from figment.models.diffusion.prediction import Prediction, PredictionName
+from figment.models.diffusion.sampling import Drawn, Solved, sampler
+from figment.models.diffusion.sampling import Sampling as Choices
+from figment.models.diffusion.schedule import ScheduleName, path, warning
+from figment.nn.unet import UNet
+
+PICTURES = {  # width, multipliers, blocks a level, patch
+    "tiny": (32, (1, 2), 1, 2),
+    "small": (64, (1, 2), 1, 2),
+    "base": (96, (1, 2, 2), 2, 1),
+    "large": (128, (1, 2, 2, 2), 3, 1),
+}
+ROWS = {"tiny": (64, 3), "small": (128, 4), "base": (256, 4), "large": (512, 6)}  # width, blocks
+FLOOR = 5e-3  # signal left at t = 1 where the noise is what the network predicts
+
+
+class DiffusionConfig(ModelConfig):
+    """A denoiser: path from data to noise, what the network predicts, and how its errors are weighed."""
+
+    kind: Literal["diffusion"] = "diffusion"
+    accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+
+    schedule: ScheduleName = pydantic.Field("straight", description="how signal gives way to noise")
+    steps: int = pydantic.Field(1000, ge=2, le=100_000, description="noising steps of the schedule; straight has none")
+    rescale: bool = pydantic.Field(True, description="betas times 1000 / steps: without it few steps leave signal over")
+    prediction: PredictionName = pydantic.Field("flow", description="what the network predicts")
+    weighting: Literal["plain", "min-snr", "bound"] = pydantic.Field(
+        "plain", description="weight of squared errors: 1 on the prediction, min(SNR, 5) on x, or as in the bound"
+    )
+    times: Literal["logit-normal", "uniform"] = pydantic.Field(
+        "logit-normal", description="which noise levels are trained: the middle more often, or all alike"
+    )
+    centre: float = pydantic.Field(0.0, ge=-5, le=5, description="times=logit-normal: above 0 prefers noise")
+    spread: float = pydantic.Field(1.0, gt=0, le=5, description="times=logit-normal: how wide around the centre")
+    dropout: float = pydantic.Field(0.1, ge=0, lt=1, description="share of conditions hidden in training, for guidance")
+    width: int | None = pydantic.Field(None, ge=8, le=1024, description="channels (None: by size)")
+    patch: int | None = pydantic.Field(None, ge=1, le=16, description="pixels folded into channels (None: by size)")
+
+    def build(self, spec: Spec) -> Diffusion:
+        self.check(spec)
+        model = Diffusion(self, spec)
+        if remark := warning(model.schedule):
+            warnings.warn(remark, stacklevel=2)
+        return model
+
+
+@final
+class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
+    """min E w(t) |target(x, noise) - network(alpha x + sigma noise, t, c)|^2.
+
+    The bound is on the mass of 8-bit pictures, and on the density of rows. Sohl-Dickstein et al., "Deep unsupervised
+    learning using nonequilibrium thermodynamics" (2015); Ho et al. (2020); Lipman et al. (2023).
+    """
+
+    Sampling: ClassVar[type[Choices]] = Choices
+
+    def __init__(self, config: DiffusionConfig, spec: Spec):
+        super().__init__(config, spec)
+        self.settings = config
+        floor = FLOOR if config.prediction == "eps" else 0.0
+        self.schedule = path(config.schedule, config.steps, config.rescale, floor)
+        self.prediction = Prediction(config.prediction)
+        self.network, embedding = _network(config, spec)
+        self.label_embed = nn.Embedding(spec.label.count + 1, embedding) if spec.label else None
+
+    @property
+    def measure(self) -> Measure:  # type: ignore[override]
+        return "mass" if isinstance(self.spec.x, Image) else "density"
+
+    def players(self) -> Sequence[Player]:
+        return [Player("denoiser", [self], self.loss)]
+
+    def loss(self, batch: Batch, turn: Turn) -> Loss:
+        x = batch.x
+        t = self._times(len(x), x.device)
+        alpha, sigma = self._rates(t, x)
+        noise = torch.randn_like(x)
+        c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.settings.dropout)
+        guess = self._predict(alpha * x + sigma * noise, t, c)
+        error = (guess - self.prediction.target(x, noise, alpha, sigma)) ** 2
+        value = (self._weight(alpha, sigma) * error).mean()
+        return Loss(value, {"loss": value.detach()})
+
+    def _times(self, count: int, device: torch.device) -> Tensor:
+        """One time an example, stratified over the batch."""
+        u = (torch.rand(count, device=device) + torch.randperm(count, device=device)) / count
+        u = u.clamp(1e-5, 1 - 1e-5)
+        if self.settings.times == "uniform":
+            return u
+        return (self.settings.centre + self.settings.spread * torch.special.ndtri(u)).sigmoid()
+
+    def _weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Per example, relative to the error of the prediction.
+
+        min-snr: Hang et al., "Efficient diffusion training via min-SNR weighting strategy" (2023).
+        """
+        if self.settings.weighting == "plain":
+            return torch.ones_like(alpha)
+        snr = (alpha / sigma) ** 2
+        on_x = snr.clamp(max=5) if self.settings.weighting == "min-snr" else snr
+        return on_x / self.prediction.precision(alpha, sigma)
+
+    def _rates(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha(t) and sigma(t), to multiply x with."""
+        shape = (-1, *[1] * (x.ndim - 1))
+        return self.schedule.alpha(t).view(shape), self.schedule.sigma(t).view(shape)
+
+    def _predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        if self.label_embed is None:
+            return self.network(x_t, t, None)
+        empty = torch.full((len(x_t),), self.label_embed.num_embeddings - 1, device=x_t.device)
+        return self.network(x_t, t, self.label_embed(c.get("label", empty)))
+
+    def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
+        alpha, sigma = self._rates(t, x_t)
+        return Denoised(self.prediction.clean(self._predict(x_t, t, c), x_t, alpha, sigma))
+
+    def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        return variational_bound(self, self.spec.x, x, c, terms=16)
+
+    def with_sampling(self, sampling: Choices) -> Drawn | Solved:
+        return sampler(self, self.spec, sampling)
+
+    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.with_sampling(Choices()).sample(c, noise)
+
+    @property
+    def evaluations(self) -> int:
+        return Choices().evaluations
+
+
+def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
+    """The network and the width of its condition embedding."""
+    if isinstance(spec.x, Vector):
+        width, depth = ROWS[config.size]
+        width = config.width or width
+        return RowDenoiser(spec.x.dimensions, width, depth, embedding=width if spec.label else 0), width
+    width, multipliers, blocks, patch = PICTURES[config.size]
+    width = config.width or width
+    channels = spec.x.channels
+    return UNet(
+        channels, channels, width, multipliers, blocks, attention=(), patch=config.patch or patch,
+        embedding=width if spec.label else 0,
+    ), width  # fmt: skip

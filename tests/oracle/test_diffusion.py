@@ -1,0 +1,313 @@
+"""Diffusion against what is known exactly: schedules, conversions, and samplers given the true denoiser."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from figment.core.data import Batch, Classes, Image, Noise, Spec, Vector
+from figment.core.errors import UsageError
+from figment.core.model import CanDenoise, Denoised, Turn
+from figment.models.diffusion.bound import variational_bound
+from figment.models.diffusion.diffusion import DiffusionConfig
+from figment.models.diffusion.guidance import Guided
+from figment.models.diffusion.prediction import Prediction
+from figment.models.diffusion.samplers import Step, ancestral, dpm, heun, integrate, level, levels
+from figment.models.diffusion.sampling import Sampling, sampler
+from figment.models.diffusion.schedule import Steps, Straight, path, prior_gap, warning
+
+ONE = torch.ones((), dtype=torch.float64)
+SCHEDULES = ["straight", "linear", "quadratic", "cosine", "offset-cosine"]
+PREDICTIONS = ["eps", "x0", "v", "flow"]
+
+
+def rows(dimensions: int, classes: int = 0) -> Spec:
+    label = Classes(names=tuple(map(str, range(classes))), frequencies=(1.0,) * classes)
+    value = Vector(mean=(0.0,) * dimensions, scale=(1.0,) * dimensions)
+    return Spec(name="rows", x=value, c={"label": label} if classes else {})
+
+
+def pictures(channels: int, height: int, width: int, classes: int = 0) -> Spec:
+    label = Classes(names=tuple(map(str, range(classes))), frequencies=(1.0,) * classes)
+    value = Image(channels=channels, height=height, width=width)
+    return Spec(name="pictures", x=value, c={"label": label} if classes else {})
+
+
+class Mixture(CanDenoise):
+    """The exact denoiser of a mixture of isotropic normals; with a label, of that component alone."""
+
+    def __init__(self, centres: Tensor, spread: float, schedule):
+        self.centres, self.spread, self.schedule = centres.double(), spread, schedule
+
+    def denoise(self, x_t, t, c):
+        x = x_t.double()
+        alpha, sigma = self.schedule.alpha(t.double())[:, None], self.schedule.sigma(t.double())[:, None]
+        total = alpha**2 * self.spread**2 + sigma**2
+        weight = -((x[:, None] - alpha[..., None] * self.centres) ** 2).sum(2) / (2 * total)
+        if "label" in c:
+            known = c["label"] < len(self.centres)
+            mine = torch.nn.functional.one_hot(c["label"], len(self.centres) + 1)[:, :-1].bool()
+            weight = torch.where(mine | ~known[:, None], weight, -torch.inf)
+        responsibility = weight.softmax(1)[..., None]
+        gain = (alpha * self.spread**2 / total)[..., None]
+        means = self.centres + gain * (x[:, None] - alpha[..., None] * self.centres)
+        return Denoised((responsibility * means).sum(1).to(x_t.dtype))
+
+
+def test_noising_step_by_step_equals_the_jump():
+    """F1: T steps of q are the closed form, in mean and variance, within 3 standard errors."""
+    schedule, n, x = path("linear", 50), 20_000, 0.7
+    generator = torch.Generator().manual_seed(0)
+    state = torch.full((n,), x, dtype=torch.float64)
+    for i, beta in enumerate(schedule.betas, 1):
+        state = (1 - beta) ** 0.5 * state + beta**0.5 * torch.randn(n, generator=generator, dtype=torch.float64)
+        t = torch.tensor(i / 50, dtype=torch.float64)
+        mean, deviation = float(schedule.alpha(t)) * x, float(schedule.sigma(t))
+        assert abs(state.mean() - mean) < 3.3 * deviation / n**0.5
+        assert abs(state.var() - deviation**2) < 3.3 * deviation**2 * (2 / n) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("schedule", "signal"),
+    [
+        (path("linear", 1000), 4.0e-5),
+        (path("linear", 300, rescale=False), 0.048),
+        (path("linear", 200, rescale=False), 0.132),
+        (path("linear", 100, rescale=False), 0.364),
+        (path("linear", 100), 2.0e-5),
+        (path("quadratic", 1000), 7.3e-4),
+        (path("cosine", 1000), 2.4e-9),
+        (Steps(tuple(np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)), 4.7e-3),
+        (path("offset-cosine", 1000), 0.02**2),
+    ],
+)
+def test_signal_left_at_the_end(schedule, signal):
+    """F2: the table of alpha-bar at T, and a warning exactly where it does not reach noise."""
+    assert float(schedule.alpha(ONE)) ** 2 == pytest.approx(signal, rel=0.03)
+    assert (warning(schedule) is not None) == (signal > 1e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_fall(name):
+    t = torch.linspace(0, 1, 501, dtype=torch.float64)
+    schedule = path(name)
+    assert (schedule.alpha(t).diff() < 0).all()
+    assert (schedule.sigma(t).diff() > 0).all()
+    assert float(schedule.alpha(t[0])) == 1
+    assert float(schedule.sigma(t[0])) == 0
+    inner = t[1:-1]
+    torch.testing.assert_close(schedule.time(schedule.log_snr(inner)), inner, rtol=0, atol=1e-9)
+
+
+def test_prior_gap_by_simulation():
+    """KL(q(x_1 | x) || N(0, I)) in bits a dimension against its Monte Carlo estimate."""
+    schedule, x = path("linear", 100, rescale=False), 0.8
+    alpha, sigma = float(schedule.alpha(ONE)), float(schedule.sigma(ONE))
+    end = torch.distributions.Normal(alpha * x, sigma)
+    draws = end.sample((200_000,))
+    estimate = (end.log_prob(draws) - torch.distributions.Normal(0, 1).log_prob(draws)) / math.log(2)
+    assert prior_gap(schedule, x**2) == pytest.approx(float(estimate.mean()), abs=4 * float(estimate.std()) / 447)
+
+
+def test_building_on_a_schedule_that_stops_early_warns():
+    with pytest.warns(UserWarning, match="never reaches noise"):
+        DiffusionConfig(schedule="linear", steps=100, rescale=False, size="tiny").build(rows(2))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_conversions_invert_and_agree(name):
+    """F4: x comes back from every target to 1e-5, and a wrong target gives the same mean in all four."""
+    torch.manual_seed(0)
+    schedule = path(name)
+    x, noise, error = torch.randn(3, 200, 4)
+    t = torch.linspace(0.02, 0.98, 200)[:, None]
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    x_t = alpha * x + sigma * noise
+    wrong = x + 0.1 * error
+    for kind in PREDICTIONS:
+        prediction = Prediction(kind)
+        target = prediction.target(x, noise, alpha, sigma)
+        scale = 1 / prediction.precision(alpha, sigma).sqrt().clamp(max=1)
+        back = prediction.clean(target, x_t, alpha, sigma)
+        assert ((back - x).abs() / scale).max() < 1e-5
+        as_target = prediction.target(wrong, (x_t - alpha * wrong) / sigma, alpha, sigma)
+        assert ((prediction.clean(as_target, x_t, alpha, sigma) - wrong).abs() / scale).max() < 1e-4
+        relative = ((as_target - target) ** 2).sum(1) / ((wrong - x) ** 2).sum(1)
+        torch.testing.assert_close(relative, prediction.precision(alpha, sigma)[:, 0], rtol=2e-2, atol=1e-5)
+
+
+SAMPLERS = {
+    "ddpm": {"sampler": "ddpm", "steps": 120, "grid": "quadratic"},
+    "ddim": {"sampler": "ddim", "steps": 400},
+    "ddim-eta": {"sampler": "ddim", "steps": 120, "eta": 0.5, "grid": "quadratic"},
+    "dpm": {"sampler": "dpm-solver++", "steps": 60},
+    "dpm-quadratic": {"sampler": "dpm-solver++", "steps": 40, "grid": "quadratic"},
+    "heun": {"sampler": "heun", "steps": 60},
+    "heun-karras": {"sampler": "heun", "steps": 20, "grid": "karras"},
+}
+
+
+@pytest.mark.parametrize("name", ["straight", "linear", "cosine"])
+@pytest.mark.parametrize("options", SAMPLERS.values(), ids=SAMPLERS)
+def test_samplers_of_a_gaussian(name, options):
+    """With the exact denoiser of N(1.5, 0.4^2) every sampler has that mean and variance."""
+    n, spread = 1500, 0.4
+    denoiser = Mixture(torch.full((1, 2), 1.5), spread, path(name))
+    x = sampler(denoiser, rows(2), Sampling(**options)).sample({}, Noise(0, range(n)))
+    assert abs(float(x.mean()) - 1.5) < 4 * spread / (2 * n) ** 0.5
+    assert float(x.std()) == pytest.approx(spread, rel=0.05)
+
+
+@pytest.mark.parametrize("options", SAMPLERS.values(), ids=SAMPLERS)
+def test_samplers_of_a_mixture(options):
+    """F3 without training: with the analytic score of a mixture, samples pass a Kolmogorov-Smirnov test."""
+    from scipy import stats
+
+    centres, spread, n = torch.tensor([[-1.0], [0.2], [1.2]]), 0.2, 1000
+    denoiser = Mixture(centres, spread, path("straight"))
+    x = sampler(denoiser, rows(1), Sampling(**options)).sample({}, Noise(1, range(n)))
+    truth = lambda v: np.mean([stats.norm.cdf(v, float(m), spread) for m in centres], axis=0)  # noqa: E731
+    assert stats.kstest(x[:, 0].numpy(), truth).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("step", "order"), [(ancestral(), 1), (dpm, 2), (heun, 2)], ids=["ddim", "dpm", "heun"])
+def test_orders_of_convergence(step, order):
+    """Halving the step divides the error of a path by 2^order."""
+    denoiser = Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]), 0.5, path("straight"))
+    z = Noise(0, range(64)).normal((2,)).double()
+
+    def end(step: Step, steps: int) -> Tensor:
+        path = [level(denoiser.schedule, float(t)) for t in torch.linspace(0.9, 0.1, steps + 1)]
+        return integrate(step, lambda x, at: denoiser.denoise(x, x.new_full((64,), at.t), {}).mean, z, path)
+
+    exact = end(heun, 600)
+    coarse, fine = (float((end(step, steps) - exact).square().mean().sqrt()) for steps in (20, 40))
+    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.35)
+
+
+@pytest.mark.parametrize("options", [{"sampler": "dpm-solver++"}, {"sampler": "heun"}, {"sampler": "ddim"}])
+def test_inversion(options):
+    """F8: data -> noise -> data comes back, and the noise is standard normal."""
+    spread = 0.5
+    denoiser = Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]), spread, path("straight"))
+    codec = sampler(denoiser, rows(2), Sampling(steps=50, **options))
+    x = codec.sample({}, Noise(0, range(1000)))
+    z = codec.encode(x, {})
+    assert float((codec.decode(z, {}) - x).square().mean()) < 4 * 10**-2.5  # 25 dB of a range of 2
+    assert abs(float(z.mean())) < 0.12
+    assert float(z.std()) == pytest.approx(1, abs=0.1)
+
+
+def test_guidance():
+    """Weight 1 is none, 0 drops the condition, more goes further; a negative label replaces the empty one."""
+    spec = rows(1, classes=2)
+    denoiser = Mixture(torch.tensor([[-1.0], [1.0]]), 0.5, path("straight"))
+    x, t, c = torch.zeros(3, 1), torch.full((3,), 0.8), {"label": torch.tensor([1, 1, 1])}
+    given = denoiser.denoise(x, t, c).mean
+    empty = denoiser.denoise(x, t, {}).mean
+    opposite = denoiser.denoise(x, t, {"label": torch.tensor([0, 0, 0])}).mean
+    torch.testing.assert_close(Guided(denoiser, 1, spec).denoise(x, t, c).mean, given)
+    torch.testing.assert_close(Guided(denoiser, 0, spec).denoise(x, t, c).mean, empty)
+    torch.testing.assert_close(Guided(denoiser, 3, spec).denoise(x, t, c).mean, 3 * given - 2 * empty)
+    away = Guided(denoiser, 3, spec, {"label": torch.tensor(0)})
+    torch.testing.assert_close(away.denoise(x, t, c).mean, 3 * given - 2 * opposite)
+    with pytest.raises(UsageError, match="needs labels"):
+        sampler(denoiser, rows(1), Sampling(guidance=2))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_bound_of_a_gaussian(name):
+    """With the exact denoiser the bound is below log N(x; m, s^2), and close."""
+    torch.manual_seed(0)
+    centre, spread = torch.tensor([[0.5, -0.3, 0.0, 0.2]]), 0.6
+    x = centre + spread * torch.randn(2000, 4)
+    truth = torch.distributions.Normal(centre, spread).log_prob(x).sum(1)
+    bound = variational_bound(Mixture(centre, spread, path(name)), rows(4).x, x, {}, terms=16)
+    gap = truth - bound
+    assert float(gap.mean()) > -3 * float(gap.std()) / 2000**0.5
+    assert float(gap.mean()) < 0.05 * 4
+
+
+def test_bound_of_pixels_is_of_a_mass():
+    """A denoiser that knows the picture pays next to nothing; one that knows nothing pays about 8 bits a pixel."""
+
+    class Knows(CanDenoise):
+        schedule = Straight()
+
+        def __init__(self, mean):
+            self.mean = mean
+
+        def denoise(self, x_t, t, c):
+            return Denoised(self.mean if self.mean is not None else x_t.clamp(-1, 1))
+
+    spec = pictures(1, 8, 8)
+    torch.manual_seed(0)
+    x = spec.x.to_model(np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), dtype=np.uint8))
+    best = variational_bound(Knows(x), spec.x, x, {}, 16)
+    assert (best <= 0).all()
+    assert (best > -0.5 * 64).all()
+    bits = -variational_bound(Knows(None), spec.x, x, {}, 64).mean() / 64 / math.log(2)
+    assert bits > 8
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+@pytest.mark.parametrize("name", ["straight", "linear", "quadratic", "cosine"])
+def test_every_prediction_on_every_schedule(kind, name):
+    """A loss, a bound and a sample, all finite."""
+    torch.manual_seed(0)
+    spec = rows(2, classes=3)
+    model = DiffusionConfig(size="tiny", prediction=kind, schedule=name, weighting="min-snr").build(spec)
+    batch = Batch(torch.randn(16, 2), {"label": torch.arange(16) % 3}, np.arange(16))
+    assert torch.isfinite(model.loss(batch, Turn(0, 0.0)).value)
+    assert torch.isfinite(model.bound(batch.x, batch.c)).all()
+    assert torch.isfinite(model.sample(batch.c, Noise(0, range(16)))).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 13), (3, 8, 8)])
+@pytest.mark.parametrize("options", [{}, {"sampler": "ddpm", "guidance": 2.0}, {"sampler": "heun", "steps": 8}])
+def test_a_sample_does_not_depend_on_its_batch(shape, options):
+    torch.manual_seed(0)
+    spec = pictures(*shape, classes=4)
+    model = DiffusionConfig(size="tiny").build(spec).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    ways = model.with_sampling(Sampling(**options))
+    c = {"label": torch.tensor([0, 3, 1, 2, 2])}
+    together = ways.sample(c, Noise(5, range(5)))
+    one = torch.cat([ways.sample({"label": c["label"][i : i + 1]}, Noise(5, range(i, i + 1))) for i in range(5)])
+    assert together.shape == (5, *shape)
+    torch.testing.assert_close(together, one, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("grid", ["uniform", "quadratic", "shifted", "karras"])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_grids_go_from_noise_to_data(name, grid):
+    times = [at.t for at in levels(path(name), 12, grid, 1.5)]
+    assert times[0] == 1
+    assert times[-1] == 0
+    assert len(times) == 13
+    assert all(a > b for a, b in pairwise(times))
+
+
+def test_evaluations_are_what_is_spent():
+    """Each evaluation of the network is counted, a doubled batch as two."""
+    spec = rows(2, classes=2)
+    denoiser, spent = Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]), 0.5, Straight()), []
+
+    class Counted(CanDenoise):
+        schedule = denoiser.schedule
+
+        def denoise(self, x_t, t, c):
+            spent.append(len(x_t) / 4)
+            return denoiser.denoise(x_t, t, c)
+
+    for options in ({}, {"guidance": 2.0}, {"sampler": "heun", "steps": 5}, {"sampler": "ddpm", "steps": 7}):
+        spent.clear()
+        ways = sampler(Counted(), spec, Sampling(**options))
+        ways.sample({"label": torch.zeros(4, dtype=torch.int64)}, Noise(0, range(4)))
+        assert sum(spent) == ways.evaluations
