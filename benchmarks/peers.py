@@ -37,7 +37,7 @@ def diffusers_weights(net: UNet) -> dict[str, Tensor]:
         if ".qkv." in name:
             weights |= {name.replace("qkv", f"to_{part}"): v for part, v in zip("qkv", value.chunk(3))}
         else:
-            weights[name] = value
+            weights[name] = value[..., None, None] if name.endswith("shortcut.weight") else value
     return weights
 
 

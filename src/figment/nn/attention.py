@@ -1,15 +1,27 @@
-"""Self-attention over the pixels of a feature map."""
+"""Mixing across channels and across the pixels of a feature map."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from figment.nn.normalisation import GroupNorm
 
 
+class Pointwise(nn.Linear):
+    """W h + b at every pixel: `(B, inputs, H, W)` -> `(B, outputs, H, W)`.
+
+    A 1x1 convolution as one product a picture, which on a CPU is up to four times as fast.
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        weight = self.weight.expand(len(h), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, h.flatten(2)).unflatten(2, h.shape[2:])
+
+
 class SelfAttention(nn.Module):
-    """h + O softmax(Q K' / sqrt(d)) V over the H W positions of h `(B, C, H, W)`, in heads of d channels.
+    """h + O V softmax(K' Q / sqrt(d)) over the H W positions of h `(B, C, H, W)`, in heads of d channels.
 
     Vaswani et al., "Attention is all you need" (2017).
     """
@@ -18,21 +30,21 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = max(1, channels // head_width)
         self.norm = GroupNorm(channels, activate=False)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.project = nn.Linear(channels, channels)
+        self.qkv = Pointwise(channels, 3 * channels)
+        self.project = Pointwise(channels, channels)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        b, c, height, width = h.shape
-        tokens = self.norm(h).flatten(2).mT  # (B, H W, C)
-        qkv = self.qkv(tokens).view(b, -1, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = attend(*qkv.unbind(0))  # (B, heads, H W, d)
-        return h + self.project(mixed.transpose(1, 2).flatten(2)).mT.view(b, c, height, width)
+        q, k, v = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1)).unbind(1)  # (B, heads, d, H W)
+        return h + self.project(attend(q, k, v).reshape(h.shape))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, few: int = 256) -> Tensor:
-    """softmax(q k' / sqrt(d)) v, all `(B, heads, N, d)`. On a CPU few tokens go faster by the plain formula."""
-    if q.is_cuda or q.shape[-2] > few:
-        return F.scaled_dot_product_attention(q, k, v)
-    return (q * q.shape[-1] ** -0.5 @ k.mT).softmax(dim=-1) @ v
+TOKENS = 1024  # up to so many, a CPU takes less time over the plain formula than over the memory-saving one
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """v softmax(k' q / sqrt(d)), all `(B, heads, d, N)`."""
+    if q.is_cuda or q.shape[-1] > TOKENS:
+        return F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
+    return v @ (q.mT @ (k * q.shape[2] ** -0.5)).softmax(dim=-1).mT

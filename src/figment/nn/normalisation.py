@@ -23,8 +23,12 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
-        y = F.group_norm(x, self.groups, self.weight, self.bias)
+        examples, channels, *size = x.shape
+        gain, offset = self.weight.expand(examples, -1), self.bias.expand(examples, -1)
         if modulation is not None:
-            scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
-            y = y * (1 + scale) + shift
+            scale, shift = modulation.float().chunk(2, dim=1)
+            gain, offset = gain * (1 + scale), offset * (1 + scale) + shift
+        # The examples side by side as channels of one picture: each then has a gain of its own, within the one kernel.
+        side_by_side = x.reshape(1, examples * channels, *size)
+        y = F.group_norm(side_by_side, examples * self.groups, gain.flatten(), offset.flatten()).view(x.shape)
         return F.silu(y) if self.activate else y

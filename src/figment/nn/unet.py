@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.nn.attention import SelfAttention
+from figment.nn.attention import Pointwise, SelfAttention
 from figment.nn.embeddings import TimeEmbedding
 from figment.nn.normalisation import GroupNorm
 from figment.nn.resample import UpConv
@@ -74,8 +74,7 @@ class UNet(nn.Module):
         if self.condition_embed is not None and embedding is not None:
             e = e + self.condition_embed(embedding)
         e = F.silu(e)
-        layout = torch.channels_last if x.is_cuda else torch.contiguous_format
-        h = self.conv_in(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=layout))
+        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         skips = [h]
         for level in self.down:
             h = level(h, e, skips, descending=True)
@@ -128,7 +127,7 @@ class Block(nn.Module):
         self.conv_1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv_2 = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.modulation = nn.Linear(features, 2 * outputs)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.shortcut = Pointwise(inputs, outputs) if inputs != outputs else nn.Identity()
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         y = self.conv_1(self.norm_1(h))
