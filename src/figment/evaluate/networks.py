@@ -61,7 +61,7 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for convolution, norm in zip(self.convolutions, self.norms):
-            x = F.max_pool2d(F.relu(norm(convolution(x))), 2, ceil_mode=True)
+            x = F.relu(norm(F.max_pool2d(convolution(x), 2, ceil_mode=True)))
         return F.relu(self.dense(x.flatten(1)))
 
 

@@ -1,0 +1,203 @@
+"""One protocol of likelihood for every family: bits per dimension of pictures, nats of rows, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment.core.data import Batch, Dataset, Image, Vector
+from figment.core.errors import UsageError
+from figment.core.model import HasBound, HasLogProb, Model
+from figment.core.run import DataConfig, RunFolder
+from figment.evaluate import cache
+from figment.evaluate.reference import rows_of
+
+Kind = Literal["exact", "bound", "estimate"]
+SIGNS: Mapping[str, str] = {"exact": "=", "bound": "<=", "estimate": "~"}
+ROWS, CHUNK = 1000, 250
+
+
+def likelihood_of_run(run: str | Path, data: str | DataConfig | None = None, n: int = ROWS) -> dict[str, Any]:
+    """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
+
+    Raises UsageError where the data has another form than the run's, and InvalidCheckpoint for a damaged run.
+    """
+    from figment.data import parse
+    from figment.workbench import load
+
+    folder = RunFolder(run)
+    source = parse(data) if isinstance(data, str) else data or folder.read_run().data
+    dataset, model = source.build(), load(folder.path)
+    found = likelihood(model, dataset, n)
+    row: dict[str, Any] = {"run": str(run), "model": model.config.kind, "data": dataset.spec.name}
+    if found is None:
+        return row | {"likelihood": None, "remarks": ["no density: its class has neither log_prob nor bound"]}
+    unit = "nats" if found["bits_per_dim"] is None else "bits_per_dim"
+    # A bound on nats is a lower one, on bits/dim an upper one.
+    sign = ">=" if unit == "nats" and found["kind"] == "bound" else SIGNS[found["kind"]]
+    return row | {"likelihood": f"{sign} {found[unit]:.4g} {'nats' if unit == 'nats' else 'bits/dim'}"} | found
+
+
+def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> dict[str, Any] | None:
+    """How probable a model finds held-out rows; None for a model without a density.
+
+    Pictures: `bits_per_dim` = -log2 P(8-bit x) / D. A mass is exact; a density is averaged over uniform dequantisation,
+    log P(x) >= E_u log p(x + (u - 1/2) 2/255) + D log(2/255), u uniform in [0, 1)^D, and bounds it from above (Theis,
+    van den Oord & Bethge, "A note on the evaluation of generative models", 2016). Rows: `nats` = mean log p(x) in user
+    units, of standardised x less the sum of log scales. `alarms` are for the impossible only.
+    """
+    if not isinstance(model, HasLogProb | HasBound):
+        return None
+    _check(model, dataset)
+    exact = model.log_prob if isinstance(model, HasLogProb) else None
+    bound = model.bound if isinstance(model, HasBound) else None
+    measure, x = model.measure, model.spec.x
+    picture = isinstance(x, Image)
+    nats = _evaluated(exact or bound, model, dataset, n, seed, spread=picture and measure == "density")  # type: ignore[arg-type]
+    kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
+    alarms = []
+    if exact and bound:
+        below = _evaluated(bound, model, dataset, n, seed, spread=picture and measure == "density")
+        if _mean(below - nats) > 4 * _error(below - nats) + 1e-3:
+            alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
+    figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
+    figures |= {"split": _split(dataset), "given": sorted(_given(model, dataset)), "alarms": alarms, "remarks": []}
+    if isinstance(x, Image):
+        volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0
+        bits = -(nats + volume) / (x.dimensions * math.log(2))
+        figures |= {"bits_per_dim": _mean(bits), "standard_error": _error(bits)}
+        _judge_pictures(figures, dataset)
+    else:
+        nats = nats - float(np.log(x.scale).sum())
+        figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
+        _judge_rows(figures, nats, dataset)
+    return figures
+
+
+def _check(model: Model, dataset: Dataset) -> None:
+    mine, theirs = model.spec.x, dataset.spec.x
+    if mine.kind != theirs.kind or mine.shape != theirs.shape:
+        raise UsageError(
+            f"the model was trained on {mine.kind} data of shape {mine.shape}; {dataset.spec.name} has {theirs.kind} "
+            f"data of shape {theirs.shape}: give data of the same form (data.size sets that of pictures)."
+        )
+
+
+def _given(model: Model, dataset: Dataset) -> set[str]:
+    """The conditions that the data supplies as the model knows them."""
+    return {key for key, part in model.spec.c.items() if _same(part, dataset.spec.c.get(key))}
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    return theirs is not None and getattr(mine, "names", None) == getattr(theirs, "names", None)
+
+
+@torch.no_grad()
+def _evaluated(
+    log_density: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
+    model: Model,
+    dataset: Dataset,
+    n: int,
+    seed: int,
+    spread: bool,
+) -> Tensor:
+    """log p of held-out rows in model range `(N,)` float64; `spread` over the width of a grey level."""
+    split = dataset.held_out
+    rows = np.random.default_rng(0).permutation(len(split))[:n]
+    given, parts = _given(model, dataset), []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for start in range(0, len(rows), CHUNK):
+            batch = split.gather(rows[start : start + CHUNK])
+            x = _in_model_units(batch, model, dataset)
+            x = x + (torch.rand_like(x) - 0.5) * (2 / 255) if spread else x
+            c = {key: batch.c[key].to(model.device) for key in given}
+            parts.append(_marginal(log_density, x.to(model.device), c, model).double().cpu())
+    return torch.cat(parts)
+
+
+def _in_model_units(batch: Batch, model: Model, dataset: Dataset) -> Tensor:
+    mine, theirs = model.spec.x, dataset.spec.x
+    if isinstance(mine, Vector) and isinstance(theirs, Vector) and mine != theirs:
+        return mine.to_model(theirs.to_user(batch.x))
+    return batch.x
+
+
+def _marginal(
+    log_density: Callable[[Tensor, Mapping[str, Tensor]], Tensor], x: Tensor, c: Mapping[str, Tensor], model: Model
+) -> Tensor:
+    """log p(x | c); where the data has no labels, log sum_k p(k) p(x | k) with the training frequencies."""
+    label = model.spec.label
+    if label is None or "label" in c:
+        return log_density(x, c)
+    shares = torch.tensor(label.frequencies, device=x.device).log()
+    each = [log_density(x, {**c, "label": torch.full((len(x),), k, device=x.device)}) for k in range(label.count)]
+    return torch.logsumexp(torch.stack(each, 1) + shares, 1)
+
+
+def _judge_pictures(figures: dict[str, Any], dataset: Dataset) -> None:
+    bits = figures["bits_per_dim"]
+    if bits < 0:
+        figures["alarms"].append(f"impossible: {bits:.4g} bits/dim, and no 8-bit picture has less than 0")
+    histograms = pixel_histograms(dataset)
+    figures["independent_pixels"] = histograms
+    if bits > histograms:
+        figures["remarks"].append(f"worse than independent pixel histograms ({histograms:.3g} bits/dim)")
+
+
+def _judge_rows(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> None:
+    vector = dataset.spec.x
+    assert isinstance(vector, Vector)
+    held_out = torch.cat([x for x, _ in rows_of(dataset.held_out, len(nats))])
+    if dataset.log_density is not None and not figures["given"]:
+        excess = nats - torch.as_tensor(dataset.log_density(vector.to_user(held_out))).double()
+        if _mean(excess) > 4 * _error(excess) + 1e-3:
+            figures["alarms"].append(f"impossible: {_mean(excess):.3g} nats above the density the data was drawn from")
+    normal = -0.5 * (held_out.double().square() + math.log(2 * math.pi)).sum(1) - float(np.log(vector.scale).sum())
+    if _mean(nats) < _mean(normal):
+        figures["remarks"].append(f"worse than independent normal columns ({_mean(normal):.3g} nats)")
+
+
+def pixel_histograms(dataset: Dataset, smoothing: float = 0.05) -> float:
+    """Bits/dim of held-out pictures under one histogram a pixel of the training split, `smoothing` added to each of its
+    counts; cached with the data."""
+    key = cache.key("pixel histograms", smoothing, dataset.content, dataset.spec.x.model_dump(), len(dataset.held_out))
+    kept = cache.read(key)
+    if kept is not None:
+        return float(kept[1]["bits_per_dim"])
+    dimensions = dataset.spec.x.dimensions
+    counts, total = torch.zeros(dimensions * 256, dtype=torch.int64), 0
+    for levels in _levels(dataset, "train"):
+        counts += torch.bincount(levels.flatten(), minlength=dimensions * 256)
+        total += len(levels)
+    nats = ((counts + smoothing) / (total + 256 * smoothing)).log()
+    held_out = torch.cat([nats[levels].mean(1) for levels in _levels(dataset, _split(dataset))])
+    bits = float(-held_out.double().mean() / math.log(2))
+    cache.write(key, {}, {"bits_per_dim": bits})
+    return bits
+
+
+def _levels(dataset: Dataset, split: str) -> Any:
+    """The pictures of a split as positions in a table of (pixel, grey level): int64 `(block, D)`."""
+    offsets = torch.arange(dataset.spec.x.dimensions) * 256
+    for x, _ in rows_of(dataset.splits[split], 60_000, chunk=2048):
+        yield (x.flatten(1) + 1).mul(127.5).round().long() + offsets
+
+
+def _split(dataset: Dataset) -> str:
+    return next(name for name, part in dataset.splits.items() if part is dataset.held_out)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean())
+
+
+def _error(values: Tensor) -> float:
+    """The standard error of a mean."""
+    return float(values.std() / max(len(values), 1) ** 0.5) if len(values) > 1 else math.inf

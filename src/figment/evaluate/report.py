@@ -1,0 +1,162 @@
+"""All figures of one model, as a row of `report.json`; and of two folders of pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from figment.core.data import Dataset
+from figment.core.errors import UsageError
+from figment.core.model import CanDecode, CanEncode, CanSample, Fits, Model
+from figment.core.run import DataConfig, RunFolder, write_json
+from figment.evaluate.features import features_for
+from figment.evaluate.frechet import frechet, interval
+from figment.evaluate.likelihood import likelihood
+from figment.evaluate.measure import SMALLEST, measure
+from figment.evaluate.prdc import prdc
+from figment.evaluate.reference import rows_of
+from figment.evaluate.speed import speed
+
+Progress = Callable[[str], None]
+
+
+def evaluate(
+    run: str | Path | RunFolder,
+    n: int | None = None,
+    features: str | None = None,
+    data: str | DataConfig | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measures a finished run and writes its `evaluation.json`: model, parameters, train_seconds, quality, diversity,
+    speed, likelihood, memorisation, reconstruction. A block is None where the model lacks the ability.
+
+    `n` samples (None: as many as are held out, between 1000 and 5000); `features` as in `features_for`; `data` instead
+    of the run's own; `options` are sampling choices. Raises UsageError, DataError, InvalidCheckpoint.
+    """
+    from figment.data import parse
+    from figment.workbench import load
+
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    value, status = folder.read_run(), folder.read_status()
+    dataset = (parse(data) if isinstance(data, str) else data or value.data).build()
+    model = load(folder.path, "cuda" if torch.cuda.is_available() else "cpu")
+    row = {
+        "model": value.model.kind,
+        "parameters": parameters(model),
+        "train_seconds": status.get("seconds"),
+        "train_cpu_seconds": status.get("cpu_seconds"),
+        "seed": seed,
+        "sampling": dict(options or {}),
+        **figures(model, dataset, n, features, seed, options, progress),
+    }
+    write_json(folder.evaluation, row)
+    return row
+
+
+def figures(
+    model: Model,
+    dataset: Dataset,
+    n: int | None = None,
+    features: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The blocks of `evaluate` for a model and a dataset at hand."""
+    from figment.workbench import draw
+
+    say = progress or (lambda line: None)
+    row: dict[str, Any] = dict.fromkeys(("quality", "diversity", "speed", "likelihood", "memorisation"))
+    if isinstance(model, CanSample):
+        say("speed")
+        row["speed"] = speed(model, options)
+        count = n or min(max(len(dataset.held_out), 1000), 5000)
+        say(f"drawing {count} samples")
+        x, c = draw(model, count, seed=seed, options=options, batch=row["speed"]["batch"])
+        say("quality")
+        row |= measure(x, dataset, features, c.get("label"), _told(say))
+    say("likelihood")
+    row["likelihood"] = likelihood(model, dataset, seed=seed)
+    row["reconstruction"] = reconstruction(model, dataset)
+    return row
+
+
+def parameters(model: Model) -> int:
+    """How many numbers a model has learned: its parameters, and the buffers of one that is fitted in closed form."""
+    learned = chain(model.parameters(), model.buffers() if isinstance(model, Fits) else ())
+    return sum(tensor.numel() for tensor in learned if tensor.is_floating_point())
+
+
+def _told(say: Progress) -> Callable[[float], None]:
+    """Progress of a feature network's training, in tenths."""
+    shown = 0
+
+    def progress(done: float) -> None:
+        nonlocal shown
+        if done * 10 >= shown:
+            say(f"training the feature network (once for this data): {done:.0%}")
+            shown = int(done * 10) + 1
+
+    return progress
+
+
+@torch.no_grad()
+def reconstruction(model: Model, dataset: Dataset, n: int = 1000) -> dict[str, float] | None:
+    """`mse` a dimension of held-out rows encoded and decoded, in model range, and `psnr` in dB of a range of 2; None
+    for a model that does not encode and decode."""
+    if not (isinstance(model, CanEncode) and isinstance(model, CanDecode)):
+        return None
+    rows = np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
+    total = 0.0
+    for part in np.array_split(rows, math.ceil(len(rows) / 250)):
+        batch = dataset.held_out.gather(part).to(model.device)
+        decoded = model.decode(model.encode(batch.x, batch.c), batch.c)
+        total += float((decoded.float() - batch.x).square().flatten(1).mean(1).double().sum())
+    mse = total / len(rows)
+    return {"mse": mse, "psnr": 10 * math.log10(4 / max(mse, 1e-12)), "n": len(rows)}
+
+
+def evaluate_folders(a: str, b: str, n: int | None = None, features: str | None = None) -> dict[str, Any]:
+    """Measures the pictures (or rows) of DATA `a` against those of DATA `b`: Fréchet distance with its interval and
+    floor, precision, recall, density and coverage.
+
+    `n` rows of each at most. The floor is one half of `b` against the other. Raises UsageError below 50 of each.
+    """
+    from figment.data import parse
+
+    measured, real = parse(a).build(), parse(b).build()
+    if measured.spec.x.kind != real.spec.x.kind:
+        raise UsageError(f"{a} holds {measured.spec.x.kind} data, {b} {real.spec.x.kind} data: give two of a kind.")
+    net = features_for(real, features or ("fixed" if real.spec.x.kind == "image" else None))
+    fake_rows, real_rows = (net(_all_rows(dataset, n)) for dataset in (measured, real))
+    equal = min(len(fake_rows), len(real_rows))
+    if equal < SMALLEST:
+        raise UsageError(f"{equal} items are too few to measure: {SMALLEST} of each are needed, 1000 are better.")
+    shape = asdict(prdc(real_rows[:equal], fake_rows[:equal]))
+    quality = {
+        "frechet": frechet(fake_rows, real_rows),
+        "interval": interval(fake_rows, real_rows),
+        "floor": frechet(real_rows[::2], real_rows[1::2]),
+        "n": len(fake_rows),
+        "held_out": len(real_rows),
+        "features": net.name,
+        "features_accuracy": net.accuracy,
+        "precision": shape.pop("precision"),
+    }
+    return {"model": a, "data": b, "quality": quality, "diversity": shape}
+
+
+def _all_rows(dataset: Dataset, n: int | None) -> torch.Tensor:
+    """Rows of all splits, the training split first, each in the random order of all evaluations."""
+    count = n or 10_000
+    found = torch.cat([x for split in dataset.splits.values() for x, _ in rows_of(split, count)])
+    return found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))][:count]
