@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 Image.init()
-FORMATS = [  # no other decoder of Pillow is let near a stranger's file
+FORMATS: list[str] = [  # no other decoder of Pillow is let near a stranger's file
     name for name in ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
     if name in Image.OPEN
 ]  # fmt: skip
@@ -28,6 +28,7 @@ Crop = Literal["centre", "stretch"]
 Shape = tuple[int, int, int]
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the cap here is lower, and refuses
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # damaged files are listed, with reasons
 
 
 class Unreadable(Exception):

@@ -18,6 +18,7 @@ from figment.data.pictures import UNUSED, PictureConfig, Source
 
 IMAGES = ("image", "img", "picture", "png", "jpg")
 LABELS = ("label", "labels", "class", "target", "y")
+MISSING = (None, -1)  # the Hub's mark of an unlabelled row
 MOST_CLASSES = 10_000
 
 
@@ -177,12 +178,14 @@ def table(
     """A source of rows, its label values turned into classes."""
     notes = [f"Columns not used: {', '.join(sorted(unused))}."] if unused else []
     label, classes = np.full(len(split), -1, np.int64), tuple(known or ())
-    if values is not None and known:
-        label = np.array([-1 if value is None else value for value in values], np.int64)
-    elif values is not None:
-        classes = tuple(sorted({str(value) for value in values if value is not None}, key=splits.natural))
-        position = {name: k for k, name in enumerate(classes)}
-        label = np.array([-1 if value is None else position[str(value)] for value in values], np.int64)
+    if values is not None:
+        if not known:
+            classes = tuple(sorted({str(value) for value in values if value not in MISSING}, key=splits.natural))
+        place = {str(name): k for k, name in enumerate(range(len(known)) if known else classes)}
+        try:
+            label = np.array([-1 if value in MISSING else place[str(value)] for value in values], np.int64)
+        except KeyError as error:
+            raise DataError(f"{title} has a label {error}, but names for {len(classes)} classes only.") from None
         if len(classes) > min(MOST_CLASSES, len(split) // 2):
             notes.append(f"Labels are not used: {len(classes):,} different values in {len(split):,} rows.")
             label, classes = np.full(len(split), -1, np.int64), ()
