@@ -37,7 +37,7 @@ def grid(pixels: np.ndarray, columns: int | None = None, scale: int | None = Non
     columns = min(count, columns or math.ceil(math.sqrt(count * height / width)))
     rows = math.ceil(count / columns)
     scale = scale or max(1, min(16, 640 // max(columns * width, rows * height)))
-    gap = 2 if count > 1 else 0
+    gap = max(2, height * scale // 20) if count > 1 else 0
     blocks = pixels.repeat(scale, 1).repeat(scale, 2)
     high, wide = height * scale + gap, width * scale + gap
     sheet = np.full((rows * high - gap, columns * wide - gap, channels), 128, np.uint8)

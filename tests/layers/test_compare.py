@@ -169,6 +169,7 @@ def test_missing_figures_say_why(tmp_path: Path) -> None:
     plain = {**row("autoencoder"), "quality": None, "diversity": None, "speed": None, "memorisation": None}
     text = page.render(told([likely, row("gan"), plain]), tmp_path)
     assert "<small>≤</small> 3.21" in text
+    assert "one class missing: 8, a blur of 1 px: 20" in text
     assert "assigns no probability" in text
     assert "a plain autoencoder" in text
 

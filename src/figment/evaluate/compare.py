@@ -79,7 +79,7 @@ def compare(
     for number, entry in enumerate(entries, 1):
         say(f"[{number}/{len(entries)}] {entry.name}")
         try:
-            row = _row(entry, dataset, known, settings, out, watch)
+            row = _row(entry, dataset, known, settings, out, watch, say)
         except Stopped:
             raise
         except Exception as error:  # whatever befell one model, the others are still worth having
@@ -149,6 +149,7 @@ def _row(
     settings: dict[str, Any],
     out: Path,
     watch: Watch | None,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Trains a model where it must be, measures it, and writes its samples."""
     if entry.run is not None:
@@ -156,7 +157,8 @@ def _row(
     weights, pictures = weights_of(entry.folder), out / f"samples-{entry.name}.png"
     if weights in known and pictures.exists():
         return {**known[weights], "model": entry.name}
-    row = report.evaluate(entry.folder, n=settings["n"], seed=settings["seed"], features=settings["features"])
+    asked = {key: settings[key] for key in ("n", "seed", "features")}
+    row = report.evaluate(entry.folder, **asked, progress=lambda line: say(f"{entry.name}: {line}"))
     model = load(entry.folder)
     if isinstance(model, CanSample):
         save_samples(entry.folder, pictures, _shown(dataset), seed=settings["seed"])

@@ -15,8 +15,8 @@ from typing import Any
 
 from figment import pictures
 from figment.core.run import RunFolder
-from figment.evaluate.remarks import SIGNS, listing, remarks, trade_offs, verdict
-from figment.evaluate.trilemma import chart, figure, svg, yardsticks
+from figment.evaluate.remarks import glossary, listing, remarks, trade_offs, verdict
+from figment.evaluate.trilemma import chart, figure, svg
 
 Row = Mapping[str, Any]
 
@@ -43,9 +43,11 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "table": table,
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in reasons),
         "samples_note": escape(f"Every model draws from the same noise (seed {settings['seed']}), the first samples."),
-        "cards": "".join([_real_card(folder), *(_card(place, row, rows, folder) for place, row in enumerate(rows))]),
+        "cards": "".join(
+            [_real_card(rows, folder), *(_card(place, row, rows, folder) for place, row in enumerate(rows))]
+        ),
         "curves": "".join(_curves(place, row, folder) for place, row in enumerate(rows)),
-        "reading": _definitions(_reading(rows)),
+        "reading": _definitions(glossary(rows)),
         "commands": "".join(_command(command) for command in report["commands"]),
         "footer": escape(f"Made by figment {report['figment']} on {report['made']}. This page holds all it shows."),
     }
@@ -170,7 +172,9 @@ def _cell(column: Column, row: Row, rows: Sequence[Row], reasons: list[str]) -> 
     best = column.better and others.count(value) == 1 and value == {"low": min, "high": max}[column.better](others)
     text = escape(column.text(value))
     if column.block == "likelihood":
-        text = f"<small>{SIGNS.get(row['likelihood'].get('kind'), '')}</small> {text}"
+        bound = "≤" if column.better == "low" else "≥"
+        sign = {"exact": "=", "bound": bound, "estimate": "~"}.get(row["likelihood"].get("kind"), "")
+        text = f"<small>{sign}</small> {text}"
     return f'<td data-v="{value}"{" class=best" if best else ""}>{text}</td>'
 
 
@@ -187,9 +191,15 @@ def _reason(column: Column, row: Row) -> str:
 # -- samples and curves -----------------------------------------------------------------------------------------------
 
 
-def _real_card(folder: Path) -> str:
+def _real_card(rows: Sequence[Row], folder: Path) -> str:
     shown = _image(folder / "real.png", "Held-out items of the data")
-    return f'<article class="card"><h3>the data</h3><p class="what">real, held out from training</p>{shown}</article>'
+    real: Row = next((row["diversity"]["real"] for row in rows if (row.get("diversity") or {}).get("real")), {})
+    told = "Training items measured like samples: " + ", ".join(
+        f"{name} {_share(real[name])}" for name in ("precision", "recall", "coverage") if name in real
+    )
+    note = f"<ul><li>{escape(told)}.</li></ul>" if real else ""
+    head = '<h3>the data</h3><p class="what">real, held out from training</p>'
+    return f'<article class="card">{head}{shown}{note}</article>'
 
 
 def _card(place: int, row: Row, rows: Sequence[Row], folder: Path) -> str:
@@ -213,13 +223,13 @@ def _curves(place: int, row: Row, folder: Path) -> str:
     lines = RunFolder((folder / row["run"]).resolve()).read_metrics() if row.get("run") else []
     names = dict.fromkeys(key for line in lines for key in line)
     shown = [name for name in names if name == "loss" or name.endswith(".loss")]
-    shown = shown or [name for name in names if name not in ("step", "seconds", "examples_per_second")]
+    shown = shown or [name for name in names if name not in ("step", "seconds", "examples_per_second")][:1]
     series = {name: [(ln["seconds"], ln[name]) for ln in lines if _finite(ln.get(name))] for name in shown[:3]}
     drawn = _plot({name: thin(curve) for name, curve in series.items() if len(curve) > 1})
     seconds = row.get("train_seconds")
     took = f"{figure(seconds)} s" if seconds is not None else ""
     named = [f"{name}{style}" for name, style in zip(series, ("", " (dashed)", " (dotted)"))]
-    what = (listing(named) if drawn else "solved at once: no curve") + (f", {took}" if took else "")
+    what = (listing(named) if drawn else "too few steps were logged for a curve") + (f", {took}" if took else "")
     head = f'<h3>{escape(row["model"])}</h3><p class="what">{escape(what)}</p>'
     return f'<article class="card m{place % len(pictures.COLOURS)}">{head}{drawn}</article>'
 
@@ -264,43 +274,6 @@ def _plot(series: Mapping[str, Curve], width: int = 320, height: int = 150) -> s
         parts.append(f'<path class="{style}" d="M{path}"><title>{escape(name)}</title></path>')
     told = escape(", ".join(series))
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{told} over training">{"".join(parts)}</svg>'
-
-
-# -- words ------------------------------------------------------------------------------------------------------------
-
-
-def _reading(rows: Sequence[Row]) -> dict[str, str]:
-    """The terms of this page, with the figures they have here; only what was measured is explained."""
-    sticks = yardsticks(rows)
-    quality: Row = next((row["quality"] for row in rows if row.get("quality")), {})
-    worse = ", ".join(f"{name}: {figure(value)}" for name, value in sticks.items() if name != "floor")
-    out = {
-        "Fréchet distance": "How far the samples lie from held-out data in the space of features, as two Gaussians: "
-        "0 is the same mean and covariance. It depends on n and on the features; compare it only within this page.",
-    }
-    if "floor" in sticks:
-        out["Floor"] = f"Real data against other real data, n = {quality.get('n', 0):,}: {figure(sticks['floor'])}. "
-        out["Floor"] += "No model can be expected to do better."
-    if worse:
-        out["Yardsticks"] = f"The distance of real data made worse on purpose, with {worse}."
-    out["Precision, recall"] = "Precision: the share of samples that lie among real items. Recall: the share of real "
-    out["Precision, recall"] += "items that lie among samples. Coverage: the share of real items that have a sample in "
-    out["Precision, recall"] += "their neighbourhood; one outlier cannot raise it, as it can recall."
-    if any((row.get("likelihood") or {}).get("bits_per_dim") is not None for row in rows):
-        out["Bits per dimension"] = (
-            "What it would cost to store a held-out item by the model, per number; 8 is no model "
-        )
-        out["Bits per dimension"] += "at all. = is exact, ≤ an upper bound of the cost (the truth is no worse), "
-        out["Bits per dimension"] += "~ an estimate. Good likelihood and good samples are different things."
-    copies: Row | None = next((row["memorisation"] for row in rows if row.get("memorisation")), None)
-    if copies and copies.get("expected") is not None:
-        out["Copies"] = "The share of samples that lie suspiciously close to one training item: closer than "
-        out["Copies"] += (
-            f"{1 - copies['expected']:.0%} of held-out items do. Fresh data shows {copies['expected']:.0%}."
-        )
-    out["Speed"] = "Samples a second at the batch size that is best on this machine. Cost: passes through a network "
-    out["Speed"] += "that one sample takes."
-    return out
 
 
 def _command(command: str) -> str:

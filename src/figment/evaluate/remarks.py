@@ -8,7 +8,6 @@ from typing import Any
 from figment.evaluate.trilemma import Point, figure, front, points, yardsticks
 
 Row = Mapping[str, Any]
-SIGNS = {"exact": "=", "bound": "≤", "estimate": "~"}
 
 
 def listing(names: Sequence[str]) -> str:
@@ -39,10 +38,13 @@ def trade_offs(rows: Sequence[Row]) -> list[str]:
     between = [p.model for p, names in wins.items() if not names]
     if between:
         out.append(f"Also on the front: {listing(between)}, best in nothing, yet nothing is better in everything.")
+    beaten: dict[tuple[str, ...], list[str]] = {}
     for point in found:
-        if better := [other.model for other in best if other.beats(point)]:
-            out.append(f"Not on it: {point.model}; {listing(better)} {'does' if len(better) == 1 else 'do'} at least "
-                       "as well on all three.")  # fmt: skip
+        if better := tuple(other.model for other in best if other.beats(point)):
+            beaten.setdefault(better, []).append(point.model)
+    for better, names in beaten.items():
+        verb = "does" if len(better) == 1 else "do"
+        out.append(f"Not on it: {listing(names)}; {listing(better)} {verb} at least as well on all three.")
     return out
 
 
@@ -51,10 +53,14 @@ def remarks(row: Row, rows: Sequence[Row]) -> list[str]:
     if row.get("error"):
         return [f"Not measured. {row['error']}"]
     if not row.get("quality"):
-        return ["It draws no samples: nothing says which of its latents are likely. Shown are reconstructions."]
+        told = ["It draws no samples: nothing says which of its latents are likely. Shown are reconstructions."]
+        error = row.get("reconstruction")
+        return [*told, f"Reconstruction of held-out items: {error['psnr']:.1f} dB."] if error else told
     found = points(rows)
     point = next((p for p in found if p.model == row["model"]), None)
     out = [*_quality(row["quality"], yardsticks(rows)), *_balance(row), *(_speed(point, found, row) if point else ())]
+    if row.get("first_stage_seconds"):
+        out.append(f"Its seconds of training include {figure(row['first_stage_seconds'])} s of its first stage.")
     return [*out, *_likelihood(row, rows), *_copies(row.get("memorisation"))]
 
 
@@ -101,8 +107,9 @@ def _speed(point: Point, found: Sequence[Point], row: Row) -> list[str]:
 def _likelihood(row: Row, rows: Sequence[Row]) -> list[str]:
     likelihood = row.get("likelihood")
     if not likelihood:
-        return ["It assigns no probability to a picture: no likelihood to compare."]
-    out = [str(alarm) for alarm in likelihood.get("alarms", ())] + [str(r) for r in likelihood.get("remarks", ())]
+        return ["It assigns no probability to an item: there is no likelihood to compare."]
+    said = [*likelihood.get("alarms", ()), *likelihood.get("remarks", ())]
+    out = [f"Likelihood: {remark}." for remark in said]
     key = "bits_per_dim" if likelihood.get("bits_per_dim") is not None else "nats"
     others = [r["likelihood"][key] for r in rows if (r.get("likelihood") or {}).get(key) is not None]
     best = min(others, default=None) if key == "bits_per_dim" else max(others, default=None)
@@ -120,3 +127,45 @@ def _copies(memorisation: Row | None) -> list[str]:
             f"It copies training items: {rate:.1%} of samples lie as close to one as {expected:.0%} of new data do."
         ]
     return []
+
+
+def glossary(rows: Sequence[Row]) -> dict[str, str]:
+    """The terms of a report, with the figures they have in it; only what was measured is explained."""
+    sticks, measured = yardsticks(rows), [row for row in rows if row.get("quality")]
+    worse = ", ".join(f"{name}: {figure(value)}" for name, value in sticks.items() if name != "floor")
+    likely: Row = next((row["likelihood"] for row in rows if row.get("likelihood")), {})
+    copies: Row = next((row["memorisation"] for row in rows if row.get("memorisation")), {})
+    terms = {
+        "Fréchet distance": "How far the samples lie from held-out data in the space of features, both taken for "
+        "Gaussians: 0 is the same mean and covariance. It depends on n and on the features: compare it within this "
+        "page only. The bar on a disc is a 95 % bootstrap interval.",
+        "Floor": f"What fresh real data scores, n = {measured[0]['quality']['n']:,}: {figure(sticks['floor'])}."
+        if "floor" in sticks
+        else "",
+        "Yardsticks": worse and f"The distance of real data made worse on purpose, with {worse}.",
+        "Precision, recall, coverage": "Precision: the share of samples that lie among real items. Recall: the share "
+        "of real items that lie among samples. Coverage: the share of real items that have a sample in their own "
+        "neighbourhood; one outlier among the samples cannot raise it, as it can recall.",
+        "Speed": "Samples a second at the batch size that is best on this machine, noise and copying included. Cost: "
+        "passes through a network that one sample takes.",
+        "Likelihood": _glossary_of_likelihood(likely),
+        "Copies": f"The share of samples that lie suspiciously close to one training item, as only "
+        f"{copies['expected']:.0%} of held-out items do: fresh data would show {copies['expected']:.0%}."
+        if copies
+        else "",
+    }
+    return {term: told for term, told in terms.items() if told}
+
+
+def _glossary_of_likelihood(block: Row) -> str:
+    if not block:
+        return ""
+    different = "Good likelihood and good samples are different things."
+    if block.get("bits_per_dim") is None:
+        return f"Mean log-density of held-out rows, in nats: = is exact, ≥ a lower bound, ~ an estimate. {different}"
+    plain = block.get("independent_pixels")
+    histograms = f"Histograms of each pixel by itself take {figure(plain)}. " if plain is not None else ""
+    return (
+        f"Bits that a held-out item costs to store by the model, for each of its 8-bit numbers. {histograms}= is exact, "
+        f"≤ an upper bound (the truth is no worse), ~ an estimate. {different}"
+    )

@@ -136,7 +136,7 @@ class _Log:
     def ticks(self) -> list[tuple[float, str]]:
         """Powers of ten, or 1-2-5 steps where the axis spans less than two of them."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        steps = (1, 2, 5) if self.high / self.low < 300 else (1,)
+        steps = (1, 2, 5) if self.high / self.low < 1000 else (1,)
         values = [step * 10.0**decade for decade in decades for step in steps]
         return [(self(v), figure(v)) for v in values if self.low <= v <= self.high]
 
