@@ -16,7 +16,7 @@ from figment.core.data import Dataset
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, CanSample, Fits, Model
 from figment.core.run import DataConfig, RunFolder, write_json
-from figment.evaluate.features import features_for
+from figment.evaluate.features import NAMES, features_for
 from figment.evaluate.frechet import frechet, interval
 from figment.evaluate.likelihood import likelihood
 from figment.evaluate.measure import SMALLEST, measure
@@ -25,6 +25,24 @@ from figment.evaluate.reference import rows_of
 from figment.evaluate.speed import speed
 
 Progress = Callable[[str], None]
+METRICS = {
+    "frechet": "distance between the features of samples and of held-out data; with floor, yardsticks and interval",
+    "precision": "share of samples that lie among real items",
+    "density": "how many real neighbourhoods a sample lies in, on average over k",
+    "recall": "share of real items that lie among samples",
+    "coverage": "share of real items that have a sample in their neighbourhood",
+    "confidence": "how surely a classifier of the data's labels reads samples",
+    "label_accuracy": "share of samples read as the label they were asked for",
+    "class_imbalance": "total variation between the label frequencies of samples and of data",
+    "energy_distance": "distance of distributions of rows, from distances between rows",
+    "kl": "KL(data || model) in nats, of rows whose density is known",
+    "memorisation": "share of samples closer to a training item than held-out data is",
+    "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
+    "nats": "log p(row) on held-out data, in user units: =, >= or ~",
+    "reconstruction": "error of held-out items encoded and decoded",
+    "samples_per_second": "at the batch that is best, with network evaluations and peak memory",
+    **{f"--features {name}": what for name, what in NAMES.items()},
+}
 
 
 def evaluate(
