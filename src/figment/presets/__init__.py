@@ -16,5 +16,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"kind": "gan"},
         "training": {"batch": 64, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
     },
-    "diffusion": {"model": {"kind": "diffusion"}, "training": {}},
+    "diffusion": {
+        "model": {"kind": "diffusion"},
+        "training": {"batch": 128, "optimiser": "muon", "lr": 1.5e-3},
+    },
 }
