@@ -221,15 +221,13 @@ def _image(path: Path, told: str) -> str:
 
 def _curves(place: int, row: Row, folder: Path) -> str:
     lines = RunFolder((folder / row["run"]).resolve()).read_metrics() if row.get("run") else []
-    names = dict.fromkeys(key for line in lines for key in line)
-    shown = [name for name in names if name == "loss" or name.endswith(".loss")]
-    shown = shown or [name for name in names if name not in ("step", "seconds", "examples_per_second")][:1]
-    series = {name: [(ln["seconds"], ln[name]) for ln in lines if _finite(ln.get(name))] for name in shown[:3]}
+    names = [name for name in dict.fromkeys(key for line in lines for key in line) if name.split(".")[-1] == "loss"]
+    series = {name: [(ln["seconds"], ln[name]) for ln in lines if _finite(ln.get(name))] for name in names[:3]}
     drawn = _plot({name: thin(curve) for name, curve in series.items() if len(curve) > 1})
-    seconds = row.get("train_seconds")
-    took = f"{figure(seconds)} s" if seconds is not None else ""
-    named = [f"{name}{style}" for name, style in zip(series, ("", " (dashed)", " (dotted)"))]
-    what = (listing(named) if drawn else "too few steps were logged for a curve") + (f", {took}" if took else "")
+    named = listing([f"{name}{style}" for name, style in zip(series, ("", " (dashed)", " (dotted)"))]) if drawn else ""
+    why = "too few steps were logged for a curve" if names or not lines else "fitted in closed form: no loss to follow"
+    took = f", {figure(row['train_seconds'])} s" if row.get("train_seconds") is not None else ""
+    what = (named or why) + took
     head = f'<h3>{escape(row["model"])}</h3><p class="what">{escape(what)}</p>'
     return f'<article class="card m{place % len(pictures.COLOURS)}">{head}{drawn}</article>'
 

@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import Formatter
 from typing import Any
 
 from figment.evaluate.trilemma import Point, figure, front, points, yardsticks
 
 Row = Mapping[str, Any]
+TERMS = {
+    "Fréchet distance": "How far the samples lie from held-out data in the space of features, both taken for "
+    "Gaussians: 0 is the same mean and covariance. It depends on n and on the features: compare it within this page "
+    "only. The bar on a disc is a 95 % bootstrap interval.",
+    "Floor": "The Fréchet distance of fresh real data, n = {n}: {floor}.",
+    "Yardsticks": "The Fréchet distance of real data made worse on purpose, with {worse}.",
+    "Energy distance": "Of the points themselves, 0 only for the same distribution; that of the first model is "
+    "{energy}. KL, where the density of the data is known, compares it with a density estimated from the samples, and "
+    "may therefore come out slightly below 0.",
+    "Precision, recall, coverage": "Precision: the share of samples that lie among real items. Recall: the share of "
+    "real items that lie among samples. Coverage: the share of real items that have a sample in their own "
+    "neighbourhood; one outlier among the samples cannot raise it, as it can recall.",
+    "Speed": "Samples a second at the batch size that is best on this machine, noise and copying included. Cost: "
+    "passes through a network that one sample takes.",
+    "Bits per dimension": "What a held-out item costs to store by the model, for each of its 8-bit numbers; histograms "
+    "of each pixel by itself take {histograms}. = is exact, ≤ an upper bound (the truth is no worse), ~ an estimate. "
+    "Good likelihood and good samples are different things.",
+    "Nats": "The mean log-density of held-out rows, {nats} for the first model that has one: = is exact, ≥ a lower "
+    "bound, ~ an estimate. Good likelihood and good samples are different things.",
+    "Copies": "The share of samples that lie suspiciously close to one training item; of fresh data it is {expected}.",
+}
 
 
 def listing(names: Sequence[str]) -> str:
@@ -130,42 +152,22 @@ def _copies(memorisation: Row | None) -> list[str]:
 
 
 def glossary(rows: Sequence[Row]) -> dict[str, str]:
-    """The terms of a report, with the figures they have in it; only what was measured is explained."""
-    sticks, measured = yardsticks(rows), [row for row in rows if row.get("quality")]
-    worse = ", ".join(f"{name}: {figure(value)}" for name, value in sticks.items() if name != "floor")
-    likely: Row = next((row["likelihood"] for row in rows if row.get("likelihood")), {})
-    copies: Row = next((row["memorisation"] for row in rows if row.get("memorisation")), {})
-    terms = {
-        "Fréchet distance": "How far the samples lie from held-out data in the space of features, both taken for "
-        "Gaussians: 0 is the same mean and covariance. It depends on n and on the features: compare it within this "
-        "page only. The bar on a disc is a 95 % bootstrap interval.",
-        "Floor": f"What fresh real data scores, n = {measured[0]['quality']['n']:,}: {figure(sticks['floor'])}."
-        if "floor" in sticks
-        else "",
-        "Yardsticks": worse and f"The distance of real data made worse on purpose, with {worse}.",
-        "Precision, recall, coverage": "Precision: the share of samples that lie among real items. Recall: the share "
-        "of real items that lie among samples. Coverage: the share of real items that have a sample in their own "
-        "neighbourhood; one outlier among the samples cannot raise it, as it can recall.",
-        "Speed": "Samples a second at the batch size that is best on this machine, noise and copying included. Cost: "
-        "passes through a network that one sample takes.",
-        "Likelihood": _glossary_of_likelihood(likely),
-        "Copies": f"The share of samples that lie suspiciously close to one training item, as only "
-        f"{copies['expected']:.0%} of held-out items do: fresh data would show {copies['expected']:.0%}."
-        if copies
-        else "",
+    """The terms of a report with the figures they have in it; a term whose figures are not there is left out."""
+    sticks = yardsticks(rows)
+    quality, likelihood, memorisation = (_first(rows, name) for name in ("quality", "likelihood", "memorisation"))
+    known = {
+        "n": quality.get("n"),
+        "floor": sticks.pop("floor", None),
+        "worse": ", ".join(f"{name}: {figure(value)}" for name, value in sticks.items()) or None,
+        "energy": quality.get("energy_distance"),
+        "histograms": likelihood.get("independent_pixels"),
+        "nats": likelihood.get("nats"),
+        "expected": memorisation.get("expected"),
     }
-    return {term: told for term, told in terms.items() if told}
+    figures = {k: v if isinstance(v, str) else figure(v) for k, v in known.items() if v is not None}
+    needed = {name: {field for _, field, _, _ in Formatter().parse(text) if field} for name, text in TERMS.items()}
+    return {name: text.format(**figures) for name, text in TERMS.items() if needed[name] <= figures.keys()}
 
 
-def _glossary_of_likelihood(block: Row) -> str:
-    if not block:
-        return ""
-    different = "Good likelihood and good samples are different things."
-    if block.get("bits_per_dim") is None:
-        return f"Mean log-density of held-out rows, in nats: = is exact, ≥ a lower bound, ~ an estimate. {different}"
-    plain = block.get("independent_pixels")
-    histograms = f"Histograms of each pixel by itself take {figure(plain)}. " if plain is not None else ""
-    return (
-        f"Bits that a held-out item costs to store by the model, for each of its 8-bit numbers. {histograms}= is exact, "
-        f"≤ an upper bound (the truth is no worse), ~ an estimate. {different}"
-    )
+def _first(rows: Sequence[Row], block: str) -> Row:
+    return next((row[block] for row in rows if row.get(block)), {})
