@@ -1,4 +1,4 @@
-"""A convolutional discriminator: a picture and a class in, a logit out."""
+"""Discriminators: a picture or a row and a class in, a logit out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.nn.convolution import Pyramid, halvings
+from figment.nn.mlp import MLP
 from figment.nn.resample import DownConv
 
 
@@ -57,6 +58,27 @@ class Halving(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         y = F.leaky_relu(self.second(F.leaky_relu(self.first(h), 0.2)), 0.2)
         return (self.skip(F.avg_pool2d(h, 2)) + y) * 2**-0.5
+
+
+class VectorDiscriminator(nn.Module):
+    """Rows `(B, D)` and labels `(B,)` -> logits `(B,)`, float32.
+
+    It sees x and its sines and cosines at `octaves` wavelengths 2, 1, 1/2, ...: a perceptron of x alone is blind to
+    structure much finer than the data (Tancik et al., "Fourier features let networks learn high frequency functions in
+    low dimensional domains", 2020).
+    """
+
+    def __init__(self, dimensions: int, width: int, classes: int = 0, octaves: int = 4):
+        super().__init__()
+        self.octaves = octaves
+        self.body = MLP(dimensions * (1 + 2 * octaves), width, width, depth=3)
+        self.logit_out = nn.Linear(width, 1, bias=False)
+        self.embed = nn.Embedding(classes, width) if classes else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        angles = torch.cat([torch.pi * 2**k * x for k in range(self.octaves)], dim=1)
+        h = F.silu(self.body(torch.cat([x, angles.sin(), angles.cos()], dim=1))).float()
+        return project(self.logit_out(h).float(), h, self.embed, label)
 
 
 def project(logit: Tensor, features: Tensor, embed: nn.Embedding | None, label: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""A convolutional generator: a code and a class in, a picture of any size out."""
+"""Generators: a code and a class in, a picture of any size or a row out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.nn.convolution import Pyramid, halvings
+from figment.nn.mlp import MLP
 from figment.nn.resample import UpConv
 
 
@@ -72,3 +73,15 @@ class Modulated(nn.Module):
         gain = (F.linear(scale.square(), power) + 1e-6).rsqrt()
         y = self.convolution(x * scale.to(x.dtype)[..., None, None]) * gain.to(x.dtype)[..., None, None]
         return F.leaky_relu(y + self.bias.to(y.dtype)[:, None, None], 0.2) * 2**0.5
+
+
+class VectorGenerator(nn.Module):
+    """z `(B, latent)` and labels `(B,)` -> rows `(B, D)`, float32."""
+
+    def __init__(self, dimensions: int, latent: int, width: int, classes: int = 0):
+        super().__init__()
+        self.embed = nn.Embedding(classes, width) if classes else None
+        self.body = MLP(latent, dimensions, width, depth=3, embedding=width if classes else 0)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(z, None if self.embed is None else self.embed(label)).float()

@@ -7,16 +7,14 @@ from typing import ClassVar, Literal
 
 import pydantic
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Noise, Spec, Vector
 from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
 from figment.models.adversarial.objectives import OBJECTIVES, Name, accuracy, gradient_penalty
-from figment.nn.discriminator import Discriminator, project
-from figment.nn.generator import Generator
-from figment.nn.mlp import MLP
+from figment.nn.discriminator import Discriminator, VectorDiscriminator
+from figment.nn.generator import Generator, VectorGenerator
 
 WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 128}
 
@@ -104,29 +102,3 @@ class GAN(Model, Learns, HasPrior):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.generator(z, c.get("label"))
-
-
-class VectorGenerator(nn.Module):
-    """z `(B, latent)` and labels `(B,)` -> rows `(B, D)`, float32."""
-
-    def __init__(self, dimensions: int, latent: int, width: int, classes: int = 0):
-        super().__init__()
-        self.embed = nn.Embedding(classes, width) if classes else None
-        self.body = MLP(latent, dimensions, width, depth=3, embedding=width if classes else 0)
-
-    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.body(z, None if self.embed is None else self.embed(label)).float()
-
-
-class VectorDiscriminator(nn.Module):
-    """Rows `(B, D)` and labels `(B,)` -> logits `(B,)`, float32."""
-
-    def __init__(self, dimensions: int, width: int, classes: int = 0):
-        super().__init__()
-        self.body = MLP(dimensions, width, width, depth=3)
-        self.logit_out = nn.Linear(width, 1, bias=False)
-        self.embed = nn.Embedding(classes, width) if classes else None
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        h = F.silu(self.body(x)).float()
-        return project(self.logit_out(h).float(), h, self.embed, label)
