@@ -14,7 +14,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vae": {"model": {"kind": "vae"}, "training": {}},
     "gan": {
         "model": {"kind": "gan"},
-        "training": {"batch": 64, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
+        "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
     },
     "diffusion": {
         "model": {"kind": "diffusion"},
