@@ -57,6 +57,8 @@ def save_samples(
     Returns the files written. Raises UsageError for a label or an option the model does not have.
     """
     model, out = load(run, device), Path(out)
+    if out.suffix not in ("", ".png", ".npz"):
+        raise UsageError(f"--out {out}: samples go into a .png, a .npz, or a folder.")
     recipe = Recipe(
         weights=weights_of(run),
         model=model.config.kind,
@@ -77,8 +79,6 @@ def save_samples(
     if out.suffix == ".png":
         save_png(picture(model.spec, x, c), out, recipe.model_dump())
         return [out]
-    if out.suffix:
-        raise UsageError(f"--out {out}: samples go into a .png, a .npz, or a folder.")
     out.mkdir(exist_ok=True)
     return [_save_one(model, recipe, x, c, i, out) for i in range(n)]
 
@@ -109,10 +109,9 @@ def redraw(run: str | Path, source: str | Path, out: str | Path, device: str = "
     """Draws a saved picture again from the recipe it carries. Raises UsageError where other weights made it."""
     from figment.core.config import parse
 
-    recipe = parse(Recipe, read_recipe(source))
+    recipe, model = parse(Recipe, read_recipe(source)), load(run, device)
     if recipe.weights != weights_of(run):
         raise UsageError(f"{source} was drawn by other weights ({recipe.model}) than those of {run}.")
-    model = load(run, device)
     x, c = follow(model, recipe)
     chosen = slice(None) if recipe.index is None else slice(recipe.index, recipe.index + 1)
     image = render(model.spec, x[chosen], {k: v[chosen] for k, v in c.items()}, alone=recipe.index is not None)

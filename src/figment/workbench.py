@@ -24,7 +24,7 @@ from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, with_sampling
-from figment.core.processes import Processes, autocast, resolve_precision
+from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
 from figment.core.run import DataConfig, Precision, Run, RunFolder, write_json
 from figment.core.session import Session
@@ -85,6 +85,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def data_of(base: Mapping[str, Any]) -> str | DataConfig | None:
     """The data a config file names, as a string or in full."""
     source = base.get("data")
+    if source is not None and not isinstance(source, str | Mapping):
+        raise UsageError(f"'data': text such as digits or a table with a kind is wanted (given: {source!r:.120}).")
     return DataConfig.resolve(source) if isinstance(source, Mapping) else source
 
 
@@ -159,6 +161,7 @@ def execute(
     """
     processes = Processes(device)
     folder = RunFolder(out if out is not None else free_folder(run))
+    processes.wait()  # all have chosen the same folder before one makes it
     if processes.first:
         claim(folder, run, resume=resume, overwrite=overwrite)
     processes.wait()
@@ -227,7 +230,10 @@ def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str
 
 def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None:
     """Makes the folder this run's, or raises UsageError: it exists, or it is another run's."""
-    if folder.path.exists() and any(folder.path.iterdir()):
+    if folder.path.exists() and not folder.path.is_dir():
+        raise UsageError(f"{folder.path} is a file: choose another --out.")
+    unstarted = {"run.json", "run.lock"}  # all there is of a run whose data or settings were refused
+    if folder.path.exists() and {file.name for file in folder.path.iterdir()} - unstarted:
         if overwrite:
             if not folder.exists():
                 raise UsageError(f"{folder.path} is no run folder; --overwrite would delete it. Choose another --out.")
@@ -313,7 +319,7 @@ def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
 
 def load(path: str | Path, device: str = "cpu") -> Model:
     """A trained model, ready to use; its data need not be there. Raises UsageError, InvalidCheckpoint."""
-    return load_model(Path(path)).to(device)
+    return load_model(Path(path)).to(find_device(device))
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,13 @@ from figment.core.errors import FigmentError, InvalidCheckpoint
 from figment.core.run import read_json
 
 MANIFEST = "manifest.json"
+OLD = ".old-"
 
 
 def write_folder(path: Path, files: Mapping[str, Mapping[str, Tensor] | str]) -> None:
     """Writes a folder of `NAME.safetensors` (tensors) and text files under a temporary name, syncs it to disk with a
-    manifest of sha256, and renames it into place. Raises FigmentError, leaving what was there, where it cannot.
+    manifest of sha256 (of all but a card, which people edit), and renames it into place. Raises FigmentError, leaving
+    what was there, where it cannot.
     """
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     size = sum(
@@ -43,7 +44,7 @@ def write_folder(path: Path, files: Mapping[str, Mapping[str, Tensor] | str]) ->
                 (temporary / name).write_text(content)
             else:
                 save_file({k: v.detach().cpu().contiguous() for k, v in content.items()}, temporary / name)
-        digests = {name: _digest(temporary / name) for name in files}
+        digests = {name: _digest(temporary / name) for name in files if not name.endswith(".md")}
         (temporary / MANIFEST).write_text(json.dumps({"format": FORMAT, "sha256": digests}, indent=1))
         for name in [*files, MANIFEST, ""]:
             _sync(temporary / name)
@@ -59,7 +60,7 @@ def write_folder(path: Path, files: Mapping[str, Mapping[str, Tensor] | str]) ->
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    old = path.with_name(f".old-{path.name}")
+    old = path.with_name(f"{OLD}{path.name}")
     shutil.rmtree(old, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
         os.rename(path, old)
@@ -92,6 +93,9 @@ def verify(path: Path) -> None:
             raise InvalidCheckpoint(f"{path / name} is missing.")
         if _digest(path / name) != digest:
             raise InvalidCheckpoint(f"{path / name} is damaged: its content is not what was written.")
+    for file in path.iterdir():
+        if file.suffix in (".safetensors", ".json") and file.name not in (*digests, MANIFEST):
+            raise InvalidCheckpoint(f"{file} is not among the files that were written.")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -119,12 +123,15 @@ class Checkpoints:
         return self.path / f"step-{step:010d}"
 
     def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
-        """Writes a checkpoint, then removes those beyond `keep`; a removal that fails harms nothing."""
+        """Writes a checkpoint, then removes those beyond `keep`, and later ones, which a run that went back has left
+        behind; a removal that fails harms nothing."""
         files: dict[str, Mapping[str, Tensor] | str] = {f"{k}.safetensors": v for k, v in tensors.items()}
         files["state.json"] = json.dumps({"format": FORMAT, **state})
         write_folder(self.folder(step), files)
-        for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.folder(old), ignore_errors=True)
+        steps = self.steps()
+        until = steps.index(step) + 1
+        for stale in [*steps[until:], *steps[:until][: -self.keep]]:
+            shutil.rmtree(self.folder(stale), ignore_errors=True)
         return self.folder(step)
 
     def newest_valid(self) -> Iterator[tuple[Path, InvalidCheckpoint | None]]:
@@ -138,11 +145,14 @@ class Checkpoints:
                 yield self.folder(step), None
                 return
 
-    def sweep(self, older_than: float = 0.0) -> None:
-        """Removes what killed writers left behind."""
-        for left in [*self.path.parent.glob(".tmp-*"), *self.path.glob(".tmp-*"), *self.path.glob(".old-*")]:
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime >= older_than:
+    def sweep(self) -> None:
+        """Removes what killed writers left behind; what one had moved aside and not yet replaced comes back."""
+        for parent in (self.path.parent, self.path):
+            for old in parent.glob(f"{OLD}*"):
+                whole = old.with_name(old.name.removeprefix(OLD))
+                shutil.rmtree(old, ignore_errors=True) if whole.exists() else old.rename(whole)
+            for left in parent.glob(".tmp-*"):
+                with contextlib.suppress(OSError):
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 

@@ -112,6 +112,7 @@ class Optimiser:
             for i, buffer in enumerate(self.muon.buffers):
                 buffer.copy_(tensors[f"muon.{i}"])
         if self.adamw is not None:
+            self.adamw.state.clear()  # a checkpoint of step 0 has none
             for i, p in enumerate(self.adamw.param_groups[0]["params"]):
                 state: dict[str, Any] = {}
                 for key in ("step", "exp_avg", "exp_avg_sq"):

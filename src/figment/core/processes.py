@@ -13,14 +13,22 @@ from figment.core.errors import UsageError
 from figment.core.run import Precision
 
 
+def find_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the accelerator there is, else the CPU. Raises UsageError where it is absent."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible here. Use --device cpu, or auto.")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine has no Metal device. Use --device cpu, or auto.")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(name)
+
+
 class Processes:
     """Device, rank and world size as the launcher (`torchrun`, `accelerate launch`) set them; alone without one."""
 
     def __init__(self, device: str = "auto"):
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("--device cuda: no CUDA device is visible here. Use --device cpu, or auto.")
-        if device == "mps" and not torch.backends.mps.is_available():
-            raise UsageError("--device mps: this machine has no Metal device. Use --device cpu, or auto.")
+        find_device(device)
         self.state = PartialState(cpu=device == "cpu")
         self.device = self.state.device if device == "auto" else torch.device(device, self.state.device.index)
         self.rank, self.count = self.state.process_index, self.state.num_processes

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from figment import registry
@@ -51,7 +52,8 @@ def load_model(path: Path) -> Model:
         config = parse(registry.load("model", stored["model"]["kind"]), stored["model"])
     except (UsageError, KeyError, TypeError) as error:
         raise InvalidCheckpoint(f"{folder}: {error}") from None
-    model = config.build(spec)
+    with torch.random.fork_rng([]):  # initial weights, all replaced below
+        model = config.build(spec)
     load_model_tensors(model, read_tensors(folder / "model.safetensors"), optional=model.training_only)
     return model.eval()
 

@@ -20,6 +20,7 @@ from figment.core.model import ModelConfig
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 State = Literal["running", "done", "failed", "preempted"]
+Rate = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
 class DataConfig(Kinded):
@@ -38,21 +39,21 @@ class TrainingConfig(Config):
     minutes: float | None = pydantic.Field(None, gt=0, description="stop after so many wall minutes of the loop")
     batch: int = pydantic.Field(128, ge=1, description="examples a step, over all processes")
     accumulate: int = pydantic.Field(1, ge=1, description="micro-batches a step, to save memory")
-    optimiser: Literal["adamw", "muon"] = "adamw"
+    optimiser: Literal["adamw", "muon"] = pydantic.Field("adamw", description="muon: for hidden matrices, else adamw")
     lr: float = pydantic.Field(1e-3, gt=0, description="learning rate at its peak")
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = pydantic.Field(0.0, ge=0)
+    betas: tuple[Rate, Rate] = pydantic.Field((0.9, 0.99), description="memory of AdamW's two running means")
+    weight_decay: float = pydantic.Field(0.0, ge=0, description="pull of weights towards 0, relative to lr")
     warmup: float = pydantic.Field(0.02, ge=0, lt=1, description="share of the run over which lr rises from 0")
-    decay: Literal["constant", "linear", "cosine"] = "cosine"
+    decay: Literal["constant", "linear", "cosine"] = pydantic.Field("cosine", description="how lr falls from its peak")
     final: float = pydantic.Field(0.0, ge=0, le=1, description="lr at the end, relative to its peak")
     clip: float | None = pydantic.Field(1.0, gt=0, description="largest norm of a player's gradient")
     ema: float = pydantic.Field(0.05, ge=0, le=0.05, description="half-life of averaging, a share of examples seen")
     flip: bool = pydantic.Field(False, description="mirror pictures left to right at random")
     precision: Precision = pydantic.Field("auto", description="auto: bf16 where the machine is fast at it, else fp32")
     fit_rows: int = pydantic.Field(50_000, ge=1, description="rows a closed-form fit may use")
-    checkpoint_seconds: float = pydantic.Field(60.0, ge=0)
+    checkpoint_seconds: float = pydantic.Field(60.0, ge=0, description="seconds between checkpoints")
     keep: int = pydantic.Field(2, ge=1, description="checkpoints kept")
-    log_every: int = pydantic.Field(10, ge=1)
+    log_every: int = pydantic.Field(10, ge=1, description="steps whose mean figures make a line of the log")
     previews: int = pydantic.Field(10, ge=0, description="pictures written over a run")
     monitor: Literal["loss"] | None = pydantic.Field(None, description="publish the weights best at this, held out")
 
@@ -135,8 +136,8 @@ class RunFolder:
         """Holds `run.lock` so that a second process is refused; the lock of a process that died is free."""
         import fcntl
 
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "run.lock").open("a+")
         except OSError as error:
             raise FigmentError(f"cannot write to {self.path}: {error.strerror}. Choose another --out.") from None

@@ -235,7 +235,10 @@ class Session:
         with self.published(), torch.no_grad(), autocast(self.precision, self.processes.device):
             torch.manual_seed(seed_of(self.run.seed, "monitor"))
             batch = split.gather(rows).to(self.processes.device)
-            value = float(self.seats[0].player.loss(batch, Turn(0, 1.0)).value)
+            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+            value = float(self.seats[0].player.loss(batch, Turn(self.seats[0].count, 1.0)).value)
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(buffers[name])
             if self.best is None or value < self.best[0]:
                 self.best = (value, {k: v.detach().clone() for k, v in self.trained_tensors().items()})
         return value

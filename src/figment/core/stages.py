@@ -63,10 +63,11 @@ class TwoStageConfig(ModelConfig):
     def check_first(self, first: Model) -> None:
         """Raises UsageError where a model cannot be the first stage."""
 
-    def with_first(self, first: Model) -> Model:
-        """The second stage on a trained first: config embedded and resolved, weights copied and frozen."""
+    def with_first(self, first: Model, spec: Spec | None = None) -> Model:
+        """The second stage, for data of this spec (None: the first's), on a trained first: config embedded and
+        resolved, weights copied and frozen. Raises UsageError as `staged` does."""
         stage = FirstStage(model=first.config, spec=first.spec, weights=fingerprint(first))
-        model = self.model_copy(update={"first": stage}).build(first.spec)
+        model = self.model_copy(update={"first": stage}).build(spec or first.spec)
         model.get_submodule("first").load_state_dict(first.state_dict())
         return model
 

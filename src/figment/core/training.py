@@ -105,11 +105,13 @@ def training(
         except BaseException as error:
             events.close()
             if not isinstance(error, Stopped):
-                loop.write_status("failed", error=str(error) or type(error).__name__)
+                state: State = "failed" if isinstance(error, Exception) else "preempted"
+                loop.write_status(state, error=str(error) or type(error).__name__)
             raise
         if not loop.finished:
             events.close()
-            loop.save()
+            if session.seats:
+                loop.save()
             loop.write_status("preempted")
 
 
@@ -127,7 +129,7 @@ class Loop:
     def events(self, caught: list[int]) -> Generator[Event]:
         yield from self._restore()
         if isinstance(self.session.model, Fits):
-            yield from self._fit(self.session.model)
+            yield from self._fit(self.session.model, caught)
         else:
             yield from self._steps(caught)
         yield from self._publish()
@@ -169,11 +171,11 @@ class Loop:
         """The first process's clock and anybody's wish to stop, known to all; whether it is time to save."""
         session = self.session
         mine = session.clock.seconds if self.first else 0.0
+        due = self.first and mine - self.saved_at >= session.run.training.checkpoint_seconds and session.clock.step > 0
         flags = [float(number in caught) for number in (signal.SIGINT, signal.SIGTERM)]
-        seconds, interrupt, terminate = session.processes.sum([mine, *flags])
+        seconds, save, interrupt, terminate = session.processes.sum([mine, float(due), *flags])
         stop = signal.SIGINT if interrupt else signal.SIGTERM if terminate else None
-        save = seconds - self.saved_at >= session.run.training.checkpoint_seconds and session.clock.step > 0
-        return seconds, stop, save
+        return seconds, stop, bool(save)
 
     def _log(self, progress: float) -> Step:
         session, clock = self.session, self.session.clock
@@ -198,14 +200,14 @@ class Loop:
         session = self.session
         if session.run.training.monitor is not None:
             yield Note(f"held-out loss {session.watch_held_out():.5g}")
-        if self.preview is not None and self.first:
+        if self.preview is not None and self.first and session.run.training.previews:
             path = self.folder.samples / f"step-{session.clock.step:06d}.png"
             path.parent.mkdir(exist_ok=True)
             with session.published() as model, torch.no_grad(), autocast(session.precision, session.processes.device):
                 self.preview(model, path)
             yield Note("picture written", path)
 
-    def _fit(self, model: Fits) -> Iterator[Event]:
+    def _fit(self, model: Fits, caught: list[int]) -> Iterator[Event]:
         session, t = self.session, self.session.run.training
         self.begun = (0, session.clock.seconds)
         if self.first:
@@ -218,6 +220,9 @@ class Loop:
                 line = {"step": session.clock.step, "seconds": round(elapsed, 3), "examples_per_second": round(rate, 1)}
                 self.folder.append_metrics({**line, **figures})
                 yield Step(session.clock.step, 0.0, elapsed, rate, None, dict(figures))
+                if caught:
+                    self.write_status("preempted")
+                    raise Stopped(caught[0], self.folder)
             yield from self._look()
         session.processes.wait()
 

@@ -1,0 +1,66 @@
+"""Small data of any shape, kept in a file that can be deleted, as a kind of its own: `synthetic`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from figment import registry
+from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
+from figment.core.run import DataConfig
+
+SHAPES = {
+    "grey": (1, 8, 8),
+    "odd": (3, 9, 7),
+    "plane": (2,),
+}
+FORMS = [f"{shape}{labels}" for shape in SHAPES for labels in ("", "-labelled")]
+CLASSES = 3
+
+
+class SyntheticConfig(DataConfig):
+    """Two hundred rows of a file, to train on and to hold out."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    path: str
+
+    def build(self) -> Dataset:
+        with np.load(self.path) as stored:
+            x, label = stored["x"], stored["label"]
+        spec = spec_of(Path(self.path).stem)
+        c = {"label": label} if spec.label else {}
+        parts = {"train": slice(0, 160), "test": slice(160, 200)}
+        splits = {name: ArraySplit(spec, x[rows], {k: v[rows] for k, v in c.items()}) for name, rows in parts.items()}
+        return Dataset(spec, splits, content="synthetic")
+
+
+def spec_of(form: str) -> Spec:
+    """The spec of one of FORMS."""
+    shape = SHAPES[form.removesuffix("-labelled")]
+    label = Classes(names=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))
+    x = (
+        Image(channels=shape[0], height=shape[1], width=shape[2])
+        if len(shape) == 3
+        else Vector(mean=(1.0, -2.0), scale=(0.5, 3.0))
+    )
+    return Spec(name="synthetic", x=x, c={"label": label} if form.endswith("-labelled") else {})
+
+
+def write(form: str, folder: Path) -> SyntheticConfig:
+    """Writes the data of one of FORMS: blurred blobs, or two normal clusters, a shift a label."""
+    generator, spec = np.random.default_rng(0), spec_of(form)
+    label = generator.choice(CLASSES, 200, p=(0.5, 0.25, 0.25))
+    z = generator.normal(size=(200, *spec.x.shape)) + 1.5 * label.reshape(-1, *[1] * len(spec.x.shape)) - 1
+    if isinstance(spec.x, Image):
+        x = (128 + 40 * z).clip(0, 255).astype(np.uint8)
+    else:
+        x = (z * spec.x.scale + spec.x.mean).astype(np.float32)
+    path = folder / f"{form}.npz"
+    np.savez(path, x=x, label=label.astype(np.int64))
+    return SyntheticConfig(path=str(path))
+
+
+registry.DATA["synthetic"] = "synthetic:SyntheticConfig"
+registry._table.cache_clear()
