@@ -132,7 +132,7 @@ def test_the_prior_of_codes_has_their_moments():
 def test_what_cannot_be_a_first_stage_is_a_usage_error():
     small, large = dataset((1, 6, 6)).spec, dataset((1, 8, 8)).spec
     with pytest.raises(UsageError, match="another form"):
-        WithPriorConfig().with_first(AutoencoderConfig(size="tiny").build(small)).config.build(large)
+        WithPriorConfig().with_first(AutoencoderConfig(size="tiny").build(small), large)
     with pytest.raises(UsageError, match="neither a finished run nor a kind"):
         WithPriorConfig(first="runs/none").build(small)
     with pytest.raises(UsageError, match="no codes"):

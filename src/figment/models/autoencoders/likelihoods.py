@@ -46,4 +46,4 @@ def active_units(mean: Tensor) -> Tensor:
 
     Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders" (2016).
     """
-    return (mean.var(dim=0, correction=0) > 0.01).sum()
+    return (mean.var(dim=0, correction=0) > 0.01).float().sum()

@@ -8,7 +8,7 @@ from typing import Literal
 import pydantic
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
+from torch.distributions import Normal
 
 from figment.core.data import Batch, Image, Noise, Spec, Vector
 from figment.core.errors import UsageError
@@ -93,7 +93,7 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
         if self.config.decoder == "gaussian":
             parts["sigma"] = self.variance.sqrt()
         value = (nll + self.config.beta * kl) / self.spec.x.dimensions
-        return Loss(value, {name: part.detach().clone() for name, part in parts.items()})
+        return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     @torch.no_grad()
     def _track(self, error: Tensor, turn: Turn) -> None:
@@ -117,9 +117,9 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
             return bernoulli_log_mass(x, decoded)
         return gaussian_log_density(squared_error(x, decoded), self.variance, self.spec.x.dimensions)
 
-    def posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> Independent:
+    def posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> Normal:
         mean, log_variance = self._posterior(x, c)
-        return Independent(Normal(mean, (0.5 * log_variance).exp()), 1)
+        return Normal(mean, (0.5 * log_variance).exp())
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         assert self.config.latent is not None

@@ -78,7 +78,7 @@ class Mixture(nn.Module):
             late = budget.seconds is not None and time.monotonic() - start > budget.seconds
             count = 1 if late else max(1, min(most, len(rows) // (ROWS_A_COMPONENT * dimensions)))
             rows = rows.repeat(2, 1) if len(rows) == 1 else rows
-            fitted = GaussianMixture(count, reg_covar=floor, max_iter=50, random_state=budget.seed % 2**32)
+            fitted = GaussianMixture(count, reg_covar=floor, max_iter=30, random_state=budget.seed % 2**32)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 fitted.fit(rows.double().cpu().numpy())
