@@ -37,11 +37,10 @@ from figment.core.processes import Processes
 from figment.core.run import Run, RunFolder
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
-from figment.core.training import Step, training
+from short import learn, plan, untimed
 
 KINDS = registry.kinds("model")
 FORMS = synthetic.FORMS
-SETTINGS = {"model.size": "tiny", "training.batch": 8, "training.previews": 0, "training.log_every": 2}
 
 
 def config_class(kind: str) -> type[ModelConfig]:
@@ -61,10 +60,6 @@ def accepted(ability: type = Model, form: str = "") -> list[Any]:
 
 
 EVERY = pytest.mark.parametrize(("kind", "form"), accepted())
-
-
-def plan(kind: str, data: synthetic.SyntheticConfig, steps: int = 4, **settings: Any) -> Run:
-    return workbench.plan(kind, data, overrides={**SETTINGS, "training.steps": steps, **settings})
 
 
 @pytest.fixture(scope="session")
@@ -247,22 +242,6 @@ def test_config_sizes_are_numbers_where_they_are_derived() -> None:
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------
-
-
-def untimed(folder: RunFolder) -> list[dict[str, Any]]:
-    timed = ("seconds", "examples_per_second")
-    return [{k: v for k, v in line.items() if k not in timed} for line in folder.read_metrics()]
-
-
-def learn(run: Run, dataset: Dataset, folder: Path, stop: int | None = None) -> RunFolder:
-    """Trains in a folder to the end, or until some step."""
-    target = RunFolder(folder)
-    folder.mkdir(exist_ok=True)
-    with training(run, target, dataset, workbench.build(run, dataset)) as events:
-        for event in events:
-            if isinstance(event, Step) and event.step == stop:
-                break
-    return target
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])
