@@ -135,8 +135,8 @@ def _known(out: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Rows measured before with the same settings, by the sha256 of the weights."""
     path = out / "report.json"
     old = read_json(path) if path.exists() else {}
-    rows = old.get("rows", []) if old.get("settings") == settings and old.get("figment") == version("figment") else []
-    return {row["weights"]: row for row in rows if row.get("weights")}
+    same = old.get("settings") == settings and old.get("figment") == version("figment")
+    return {row["weights"]: row for row in old["rows"] if row.get("weights")} if same else {}
 
 
 # -- one model --------------------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ def _balance(row: Row) -> list[str]:
     if precision is None or coverage is None:
         return []
     told = f"{precision:.0%} of its samples lie among real items; {coverage:.0%} of real items have a sample near them"
-    if precision - coverage > 0.25:
+    if precision > 0.7 and precision - coverage > 0.25:
         return [told + ": good pictures, but too few kinds."]
     if coverage < 0.3:
         return [told + ": much of the data is left out."]
