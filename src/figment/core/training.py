@@ -20,6 +20,7 @@ from figment.core.processes import Processes, autocast
 from figment.core.publishing import publish
 from figment.core.run import Run, RunFolder, State, write_json
 from figment.core.session import Session, seed_of
+from figment.core.threads import Threads
 
 Preview = Callable[[Model, Path], None]
 REMEDIES = 3
@@ -138,6 +139,7 @@ class Loop:
     def _steps(self, caught: list[int]) -> Iterator[Event]:
         session, t, remedies = self.session, self.session.run.training, 0
         shown = int(session.progress(session.clock.seconds) * t.previews)
+        threads = Threads(t.steps is None and session.processes.count == 1 and session.processes.device.type == "cpu")
         if self.remedy and not self.checkpoints.steps():
             self.save()
         while True:
@@ -152,11 +154,13 @@ class Loop:
                 yield from self._look()
             shown = due
             if progress >= 1:
+                threads.restore()
                 break
             if save:
                 yield Note("checkpoint saved", self.save())
             try:
-                session.take_step(progress)
+                with threads.chosen():
+                    session.take_step(progress)
             except Diverged as error:
                 self._dump(error)
                 if not self.remedy or remedies == REMEDIES:
