@@ -28,7 +28,7 @@ class GANConfig(ModelConfig):
     latent: int = pydantic.Field(64, ge=1, le=1024, description="numbers in a code")
     objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
     gamma: float = pydantic.Field(
-        2e-4, ge=0, description="strength of the zero-centred gradient penalties on real and generated examples"
+        1.0, ge=0, description="strength of the gradient penalties on real and drawn examples"
     )
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two gradient penalties")
 
@@ -62,10 +62,10 @@ class GAN(Model, Learns, HasPrior):
         )
 
     def discriminator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """L_D, plus (gamma D / 2) (R1 + R2) on every `lazy`-th turn with weight `lazy`; D is the number of dimensions.
+        """L_D, plus (gamma / 2) (R1 + R2) on every `lazy`-th turn with weight `lazy`.
 
-        Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020); the factor D
-        keeps gamma's meaning at any resolution, as distances between pictures grow with sqrt(D).
+        Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020). Their double
+        backward pass in bf16 is within 1 % of fp32; a finite difference in a random direction is mostly noise.
         """
         label = batch.c.get("label")
         penalised = self.config.gamma > 0 and turn.count % self.config.lazy == 0 and torch.is_grad_enabled()
@@ -82,8 +82,7 @@ class GAN(Model, Learns, HasPrior):
         }
         if penalised:
             parts["slope"] = 2 * gradient_penalty(logits, x).mean()  # R1 + R2, each a mean over half of x
-            weight = self.config.gamma * self.spec.x.dimensions / 2
-            loss = loss + self.config.lazy * weight * parts["slope"]
+            loss = loss + self.config.lazy * self.config.gamma / 2 * parts["slope"]
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
@@ -91,8 +90,7 @@ class GAN(Model, Learns, HasPrior):
         fake = self.discriminator(self.generator(self.code(batch), label), label)
         with torch.no_grad():
             real = self.discriminator(batch.x, label)
-        loss = OBJECTIVES[self.config.objective].generator(real, fake)
-        return Loss(loss)
+        return Loss(OBJECTIVES[self.config.objective].generator(real, fake))
 
     def code(self, batch: Batch) -> Tensor:
         return torch.randn(len(batch), self.config.latent, device=batch.x.device)
