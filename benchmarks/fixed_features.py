@@ -22,12 +22,13 @@ from torch.nn import functional as F
 
 from figment.core.optimisers import Optimiser
 from figment.core.processes import autocast, resolve_precision
-from figment.evaluate.networks import network_for
+from figment.evaluate.networks import Features, network_for
 
-SIDE, FEATURES = 32, 128
+SIDE, WIDTH = 32, 128
 BATCH = 128
 TEXTURES, SHAPES, BLURS, NOISES = 8, 9, (0.0, 0.5, 1.0, 1.5), (0.0, 0.01, 0.03, 0.1)
 KINDS = {"ground": TEXTURES, "first": SHAPES, "fill": TEXTURES, "second": SHAPES + 1, "blur": 4, "noise": 4}
+WEIGHTS = {"blur": 0.1, "noise": 0.1}  # easy to read and loud in the features: at 1 they drown what is drawn
 NUMBERS = 20
 
 
@@ -143,18 +144,18 @@ def losses(out: Tensor, kinds: dict[str, Tensor], numbers: Tensor) -> tuple[Tens
     """The loss of outputs `(n, sum of KINDS + NUMBERS)`, and the accuracy of each kind."""
     *logits, guessed = out.float().split([*KINDS.values(), NUMBERS], dim=1)
     loss = 10 * F.mse_loss(guessed, numbers)
-    for part, truth in zip(logits, kinds.values()):
-        loss = loss + F.cross_entropy(part, truth)
+    for part, (name, truth) in zip(logits, kinds.items()):
+        loss = loss + WEIGHTS.get(name, 1.0) * F.cross_entropy(part, truth)
     right = {name: float((part.argmax(1) == kinds[name]).float().mean()) for name, part in zip(KINDS, logits)}
     return loss, {"error": F.mse_loss(guessed, numbers).item(), **right}
 
 
-def train(steps: int, peak: float = 4e-3, seed: int = 0) -> tuple[torch.nn.Module, dict[str, float]]:
+def train(steps: int, peak: float = 4e-3, seed: int = 0) -> tuple[Features, dict[str, float]]:
     """The network and its figures on pictures it has not seen."""
     torch.manual_seed(seed)
-    network = network_for("plain", 3, (SIDE, SIDE), FEATURES, sum(KINDS.values()) + NUMBERS)
+    network = network_for("plain", 3, (SIDE, SIDE), WIDTH, sum(KINDS.values()) + NUMBERS)
     network.to(memory_format=torch.channels_last)
-    optimiser = Optimiser(dict(network.named_parameters()), "adamw", (0.9, 0.99), weight_decay=0.02)
+    optimiser = Optimiser(dict(network.named_parameters()), "muon", (0.9, 0.99), weight_decay=0.02)
     precision, began = resolve_precision("auto", torch.device("cpu"), pictures=True), time.process_time()
     for step in range(steps):
         x, kinds, numbers = draw(BATCH)
@@ -174,12 +175,26 @@ def train(steps: int, peak: float = 4e-3, seed: int = 0) -> tuple[torch.nn.Modul
         return network, losses(network(x), kinds, numbers)[1]
 
 
+@torch.no_grad()
+def whiten(network: Features, rows: int = 16_384, floor: float = 0.1) -> None:
+    """Puts a whitening of the features of drawn pictures into the head, whose outputs are then what is shipped:
+    uncorrelated, of mean 0, of equal spread but for directions below `floor` times the mean variance.
+    """
+    features = torch.cat([network.trunk(draw(BATCH)[0]) for _ in range(rows // BATCH)]).double()
+    values, vectors = torch.linalg.eigh(features.T.cov())
+    matrix = (vectors / (values + floor * values.mean()).sqrt()).T
+    network.head_out = torch.nn.Linear(*matrix.shape)
+    network.head_out.weight.copy_(matrix)
+    network.head_out.bias.copy_(-matrix @ features.mean(0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--out", type=Path, default=Path("src/figment/evaluate/fixed.safetensors"))
     arguments = parser.parse_args()
     network, figures = train(arguments.steps)
+    whiten(network)
     stored = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     save_file({name: t.contiguous() for name, t in stored.items()}, arguments.out)
     print(figures)

@@ -18,7 +18,7 @@ from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import Moments, distance, frechet, interval
 from figment.evaluate.likelihood import likelihood, pixel_histograms
 from figment.evaluate.measure import measure
-from figment.evaluate.memorisation import auroc, memorisation
+from figment.evaluate.memorisation import auroc, closeness, memorisation
 from figment.evaluate.points import divergence, energy_distance
 from figment.evaluate.prdc import prdc
 from figment.evaluate.yardsticks import blurred
@@ -144,15 +144,16 @@ def test_divergence_of_normals_is_the_closed_form():
 
 
 def test_memorisation_fires_for_copies_only():
-    train, held_out, fresh = normal(2000, 16, 0), normal(500, 16, 1), normal(500, 16, 2)
-    copies = memorisation(train, held_out, train[:500] + 0.02 * normal(500, 16, 3))
+    train, fresh = normal(2000, 16, 0), normal(500, 16, 2)
+    held_out = closeness(train, normal(500, 16, 1))
+    copies = memorisation(closeness(train, train[:500] + 0.02 * normal(500, 16, 3)), held_out)
     assert copies.copies
     assert copies.rate > 0.95
     assert copies.auroc > 0.99
-    assert not memorisation(train, held_out, fresh).copies
-    assert memorisation(train, held_out, fresh).auroc == pytest.approx(0.5, abs=0.06)
-    assert memorisation(train, held_out, torch.cat([fresh[:400], train[:100]])).copies
-    blurry = memorisation(train, held_out, 0.2 * fresh)
+    assert not memorisation(closeness(train, fresh), held_out).copies
+    assert memorisation(closeness(train, fresh), held_out).auroc == pytest.approx(0.5, abs=0.06)
+    assert memorisation(closeness(train, torch.cat([fresh[:400], train[:100]])), held_out).copies
+    blurry = memorisation(closeness(train, 0.2 * fresh), held_out)
     assert not blurry.copies, "samples near the mean are near everything, and copy nothing"
 
 

@@ -12,7 +12,7 @@ from figment.core.data import Dataset, Image, Vector
 from figment.core.errors import FigmentError, UsageError
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
-from figment.evaluate.memorisation import memorisation
+from figment.evaluate.memorisation import closeness, memorisation
 from figment.evaluate.points import divergence, energy_distance
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import HELD_OUT_ROWS, Reference, reference, rows_of
@@ -69,7 +69,7 @@ def measure(
         confidence, balance = _classes(net, fake, real, labels)
         quality |= confidence
         diversity |= balance
-    copies = memorisation(real.train, real.held_out, fake).report() if real.independent else None
+    copies = memorisation(closeness(real.train, fake), real.closeness).report() if real.independent else None
     return {"quality": quality, "diversity": diversity, "memorisation": copies}
 
 

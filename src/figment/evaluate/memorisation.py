@@ -27,23 +27,24 @@ class Memorisation:
         return asdict(self)
 
 
-def memorisation(train: Tensor, held_out: Tensor, samples: Tensor, expected: float = 0.02, k: int = 20) -> Memorisation:
-    """Compares closeness to training rows of samples and of held-out rows; all are features `(N, F)`.
+def memorisation(samples: Tensor, held_out: Tensor, expected: float = 0.02) -> Memorisation:
+    """Compares the `closeness` of samples `(N,)` and of held-out rows `(M,)` to the same training rows.
 
-    Closeness is relative: the distance to the nearest training row over the mean distance to the k nearest. A smooth
-    picture lies near everything and a copy near one row only, so blur does not count as copying. The threshold is the
-    `expected` quantile of held-out data; the alarm allows for the sampling error of both sets (4 standard errors).
-    Carlini et al., "Extracting training data from diffusion models" (2023).
+    The threshold is the `expected` quantile of held-out data; the alarm allows for the sampling error of both sets
+    (4 standard errors). Carlini et al., "Extracting training data from diffusion models" (2023).
     """
-    real, fake = closeness(train, held_out, k), closeness(train, samples, k)
-    threshold = float(torch.quantile(real, expected))
-    rate = float((fake <= threshold).double().mean())
-    error = (expected * (1 - expected) * (1 / len(real) + 1 / len(fake))) ** 0.5
-    return Memorisation(rate, expected, threshold, auroc(fake, real), rate > expected + 4 * error + 1 / len(fake))
+    threshold = float(torch.quantile(held_out, expected))
+    rate = float((samples <= threshold).double().mean())
+    error = (expected * (1 - expected) * (1 / len(held_out) + 1 / len(samples))) ** 0.5
+    alarm = rate > expected + 4 * error + 1 / len(samples)
+    return Memorisation(rate, expected, threshold, auroc(samples, held_out), alarm)
 
 
-def closeness(train: Tensor, rows: Tensor, k: int) -> Tensor:
-    """Distance to the nearest training row over the mean distance to the k nearest: `(N,)` in [0, 1]."""
+def closeness(train: Tensor, rows: Tensor, k: int = 20) -> Tensor:
+    """Distance to the nearest training row over the mean distance to the k nearest, of features: `(N,)` in [0, 1].
+
+    A smooth picture lies near everything and a copy near one row only: relative to the others, blur is no copying.
+    """
     near = nearest(rows, train, min(k, len(train)))
     return near[:, 0] / near.mean(1).clamp_min(1e-12)
 

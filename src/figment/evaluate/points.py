@@ -28,13 +28,13 @@ def divergence(log_density: Tensor, real: Tensor, samples: Tensor, k: int = 5) -
     """KL(p || q) = E_p[log p - log q] in nats: log p `(N,)` is known at the real rows `(N, D)`, q is estimated from
     samples `(M, D)` by their k-th nearest neighbour: log q(x) = psi(k) - log(M V_D r_k(x)^D), V_D the unit ball.
 
-    It stays finite where a mode is missed, and grows with each. Kozachenko & Leonenko, "Sample estimate of the entropy
-    of a random vector" (1987); Wang, Kulkarni & Verdú, "Divergence estimation for multidimensional densities via
-    k-nearest-neighbor distances" (2009).
+    It stays finite where a mode is missed, and grows with each; rows that rounding put beyond an edge of p are left
+    out. Kozachenko & Leonenko, "Sample estimate of the entropy of a random vector" (1987); Wang, Kulkarni & Verdú,
+    "Divergence estimation for multidimensional densities via k-nearest-neighbor distances" (2009).
     """
     dimensions = real.shape[1]
     radius = nearest(real, samples, k)[:, -1].clamp_min(1e-12)
     log_ball = dimensions / 2 * math.log(math.pi) - math.lgamma(dimensions / 2 + 1)
     digamma = float(torch.digamma(torch.tensor(float(k), dtype=torch.float64)))
     log_model = digamma - math.log(len(samples)) - log_ball - dimensions * radius.log()
-    return float((log_density.double() - log_model).mean())
+    return float((log_density.double() - log_model)[log_density.isfinite()].mean())

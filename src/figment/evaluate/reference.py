@@ -12,6 +12,7 @@ from torch import Tensor
 from figment.core.data import Dataset, Split
 from figment.evaluate import cache
 from figment.evaluate.features import FeatureNet
+from figment.evaluate.memorisation import closeness
 
 TRAIN_ROWS, HELD_OUT_ROWS = 60_000, 10_000
 _READY: dict[str, Reference] = {}
@@ -19,13 +20,15 @@ _READY: dict[str, Reference] = {}
 
 @dataclass(frozen=True)
 class Reference:
-    """Features of training rows `(N, F)` and of held-out rows `(M, F)`, and the labels of the training rows `(N,)`,
-    -1 where there are none. `split` is the name of the held-out split."""
+    """Features of training rows `(N, F)` and of held-out rows `(M, F)`, the labels of the training rows `(N,)` (-1
+    where there are none), and how close held-out rows are to training rows `(M,)`, as `memorisation` wants it. `split`
+    is the name of the held-out split."""
 
     key: str
     train: Tensor
     held_out: Tensor
     labels: Tensor
+    closeness: Tensor
     split: str
 
     @property
@@ -38,7 +41,7 @@ def reference(dataset: Dataset, net: FeatureNet) -> Reference:
     """The real data in a network's features: at most 60,000 training rows and 10,000 held-out rows, in random order,
     always the same."""
     split = next(name for name, part in dataset.splits.items() if part is dataset.held_out)
-    key = cache.key("reference", net.key, dataset.content, dataset.spec.model_dump(), split, len(dataset.held_out))
+    key = cache.key("reference 2", net.key, dataset.content, dataset.spec.model_dump(), split, len(dataset.held_out))
     if key not in _READY:
         kept = cache.read(key)
         if kept is None:
@@ -47,14 +50,15 @@ def reference(dataset: Dataset, net: FeatureNet) -> Reference:
         else:
             tensors = kept[0]
         _READY.clear()  # one data set at a time is in memory
-        _READY[key] = Reference(key, tensors["train"], tensors["held_out"], tensors["labels"], split)
+        _READY[key] = Reference(key, **tensors, split=split)
     return _READY[key]
 
 
 def _computed(dataset: Dataset, net: FeatureNet) -> dict[str, Tensor]:
-    train, labels = zip(*((net(x), y) for x, y in rows_of(dataset.train, TRAIN_ROWS)))
-    held_out = [net(x) for x, _ in rows_of(dataset.held_out, HELD_OUT_ROWS)]
-    return {"train": torch.cat(train), "labels": torch.cat(labels), "held_out": torch.cat(held_out)}
+    pairs = [(net(x), y) for x, y in rows_of(dataset.train, TRAIN_ROWS)]
+    train, labels = (torch.cat(parts) for parts in zip(*pairs))
+    held_out = torch.cat([net(x) for x, _ in rows_of(dataset.held_out, HELD_OUT_ROWS)])
+    return {"train": train, "labels": labels, "held_out": held_out, "closeness": closeness(train, held_out)}
 
 
 def rows_of(split: Split, count: int, chunk: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
