@@ -10,7 +10,9 @@ from torch import Tensor
 from figment.core.data import Image, Vector
 from figment.core.model import CanDenoise
 
-QUIET, LOUD = 2 * 5.55, -12.0  # log-SNR at the ends: sigma / alpha = 1/256 (one half of a grey level) and 400
+# Log-SNR at the ends. Beyond QUIET a network trained for minutes says no more of a picture than its noisy pixels do:
+# on Fashion-MNIST ending at 7 (noise of 4 grey levels) gave 4.0 bits a dimension, at 11 (half a level) 4.9.
+QUIET, LOUD = {"image": 7.0, "vector": 9.2}, -12.0
 
 
 def variational_bound(
@@ -24,16 +26,16 @@ def variational_bound(
     and for pictures its mass on the bin of each 8-bit value. Kingma et al., "Variational diffusion models" (2021).
     """
     path = denoiser.schedule
-    ends = torch.tensor([QUIET, LOUD], dtype=torch.float64)
+    ends = torch.tensor([QUIET[value.kind], LOUD], dtype=torch.float64)
     ends = path.log_snr(path.time(ends))  # where the schedule itself ends earlier, its own end
     draws = (torch.rand(terms, len(x), dtype=torch.float64) + torch.arange(terms)[:, None]) / terms
     integral = torch.zeros(len(x), device=x.device)
     for draw in draws:
         t = path.time(ends[1] + (ends[0] - ends[1]) * draw).to(x)
-        _, mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
+        mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
         integral += 0.5 * ((alpha / sigma) ** 2 * (x - mean) ** 2).flatten(1).sum(1)
     t = path.time(ends[:1]).to(x).expand(len(x))
-    _, mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
+    mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
     reconstruction = _log_likelihood(value, x, mean, sigma / alpha).flatten(1).sum(1)
     alpha, sigma = (rate(path.time(ends[1:])).to(x) for rate in (path.alpha, path.sigma))
     gap = 0.5 * ((alpha * x.flatten(1)) ** 2 + sigma**2 - 1 - 2 * sigma.log()).sum(1)
@@ -42,14 +44,14 @@ def variational_bound(
 
 def _denoised(
     denoiser: CanDenoise, value: Image | Vector, x: Tensor, t: Tensor, c: Mapping[str, Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(x_t, E[x | x_t], alpha, sigma) at fresh noise; a picture's mean lies in [-1, 1] whatever the network says."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(E[x | x_t], alpha, sigma) at fresh noise; a picture's mean lies in [-1, 1] whatever the network says."""
     alpha, sigma = (
         rate(t).view(-1, *[1] * (x.ndim - 1)) for rate in (denoiser.schedule.alpha, denoiser.schedule.sigma)
     )
     x_t = alpha * x + sigma * torch.randn_like(x)
     mean = denoiser.denoise(x_t, t, c).mean
-    return x_t, mean.clamp(-1, 1) if isinstance(value, Image) else mean, alpha, sigma
+    return mean.clamp(-1, 1) if isinstance(value, Image) else mean, alpha, sigma
 
 
 def _log_likelihood(value: Image | Vector, x: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
