@@ -23,7 +23,7 @@ from figment.data.decode import Unreadable, header, picture
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIGMENT_CACHE", str(tmp_path / "cache"))
 
 

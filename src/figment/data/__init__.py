@@ -13,20 +13,18 @@ from figment.core.run import DataConfig
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 FORMS = {
-    "digits": "1,797 handwritten digits, 8x8, 10 labels (real, offline)",
     "FOLDER": "pictures; sub-folders are labels, except train, valid, test, which are splits",
     "FILE.zip, FILE.tar[.gz]": "the same, packed",
-    "FOLDER or FILE.parquet": "Parquet as the Hugging Face Hub serves it",
-    "hf:OWNER/NAME": "a data set of the Hugging Face Hub (the only form that uses the network)",
+    "FOLDER or FILE of .parquet": "pictures as the Hugging Face Hub serves them",
+    "hf:OWNER/NAME": "a data set of the Hugging Face Hub: the only form that uses the network",
 }
 
 
-def sources() -> dict[str, str]:
-    """What DATA may be: a form and one line about it, for `figment list datasets`."""
-    from figment.data.toys import NAMES
-
-    toys = {f"toy:{name}": "points in the plane with a known density (offline)" for name in NAMES}
-    return {"digits": FORMS["digits"], **toys, **FORMS}
+def sources() -> list[dict[str, str]]:
+    """What DATA may be, with one line about each: for `figment list datasets`."""
+    toys = {f"toy:{name}": "points in the plane with a known density" for name in _toys()}
+    there = {"digits": "1,797 scans of handwritten digits, 8x8, 10 labels"} | toys
+    return [{"data": form, "what": what} for form, what in (there | FORMS).items()]
 
 
 def parse(text: str, options: Mapping[str, Any] | None = None) -> DataConfig:
@@ -41,7 +39,9 @@ def _named(text: str) -> dict[str, Any]:
     if text == "digits":
         return {"kind": "digits"}
     if colon and kind == "toy":
-        return {"kind": "toy", "name": _toy(rest)}
+        if rest not in _toys():
+            raise UsageError(f"There is no toy '{rest}'. {did_you_mean(rest, _toys())} Type, for example, toy:moons.")
+        return {"kind": "toy", "name": rest}
     if colon and kind == "hf":
         name, _, subset = rest.partition(":")
         return {"kind": "hub", "name": name, **({"subset": subset} if subset else {})}
@@ -51,19 +51,18 @@ def _named(text: str) -> dict[str, Any]:
         return {"kind": "parquet", "path": text}
     if path.is_file() and path.name.lower().endswith(ARCHIVES):
         return {"kind": "images", "path": text}
+    known = ["digits", *(f"toy:{name}" for name in _toys())]
     if path.exists():
-        raise UsageError(f"'{text}' is no data that this version reads. DATA can be: {', '.join(FORMS)}, toy:NAME.")
+        raise UsageError(f"'{text}' is nothing that can be learnt from. DATA is one of: {', '.join([*known, *FORMS])}.")
     nearby = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    known = [name for name in sources() if name == name.lower()] + nearby[:50]
-    raise UsageError(f"There is no data '{text}'. {did_you_mean(text, known)} Or type the path of your own folder.")
+    hint = did_you_mean(text, known + sorted(nearby)[:20])
+    raise UsageError(f"There is no data '{text}'. {hint} Or type the path of a folder of your own pictures.")
 
 
-def _toy(name: str) -> str:
+def _toys() -> tuple[str, ...]:
     from figment.data.toys import NAMES
 
-    if name not in NAMES:
-        raise UsageError(f"There is no toy '{name}'. {did_you_mean(name, NAMES)} Type, for example, toy:moons.")
-    return name
+    return NAMES
 
 
 def _holds_parquet(folder: Path) -> bool:

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import pydantic
-from scipy.special import logsumexp
 
 from figment.core.data import ArraySplit, Classes, Dataset, Spec, Vector
 from figment.core.run import DataConfig
@@ -62,8 +61,9 @@ class Curves(Toy):
         node, weight = np.polynomial.legendre.leggauss(self.nodes)
         centres = np.concatenate([curve((node + 1) / 2) for curve in self.curves])  # (K * nodes, 2)
         weights = np.tile(weight / 2, self.classes) / self.classes
-        squares = ((x[:, None] - centres) ** 2).sum(-1) / self.noise**2
-        return logsumexp(-squares / 2, b=weights, axis=1) - np.log(2 * np.pi * self.noise**2)
+        along, across = (x[:, None] - centres).transpose(2, 0, 1)  # (N, K * nodes) each
+        exponent = np.log(weights) - (along**2 + across**2) / (2 * self.noise**2)
+        return _log_sum_exp(exponent) - np.log(2 * np.pi * self.noise**2)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Pinwheel(Toy):
     def log_density(self, x: np.ndarray) -> np.ndarray:
         arms = np.stack([self._turn(x, k, -1) for k in range(self.classes)])  # (K, N, 2)
         squares = (((arms - self.centre) / self.spread) ** 2).sum(-1)
-        return logsumexp(-squares / 2, axis=0) - np.log(self.classes * 2 * np.pi * self.spread.prod())
+        return _log_sum_exp(-squares.T / 2) - np.log(self.classes * 2 * np.pi * self.spread.prod())
 
 
 def _circle(radius: float, start: float = 0, stop: float = 1, centre: tuple[float, float] = (0, 0)) -> Curve:
@@ -202,6 +202,12 @@ class ToyConfig(DataConfig):
         )
 
 
-def _in_parts(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rows: int = 4096) -> np.ndarray:
+def _log_sum_exp(exponent: np.ndarray) -> np.ndarray:
+    """log of the sums of the exponentials of rows: `(N, K)` -> `(N,)`."""
+    top = exponent.max(axis=1, keepdims=True)
+    return np.log(np.exp(exponent - top).sum(axis=1)) + top[:, 0]
+
+
+def _in_parts(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rows: int = 256) -> np.ndarray:
     """A function of rows applied to a few at a time, to bound its memory."""
     return np.concatenate([function(x[start : start + rows]) for start in range(0, len(x), rows)] or [np.empty(0)])
