@@ -43,7 +43,7 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
 
 def table(title: str, timings: Mapping[str, Timing], ours: str) -> str:
     """A row a candidate: medians, and how many times as long as `ours` it takes."""
-    lines = [f"| {title} | wall, ms | CPU, ms | wall / ours | CPU / ours |", "| --- | --- | --- | --- | --- |"]
+    lines = [f"| {title} | wall, ms | CPU, ms | wall, relative | CPU, relative |", "| --- | --- | --- | --- | --- |"]
     for name, timing in timings.items():
         lines.append(
             f"| {name} | {1e3 * median(timing.wall):.4g} | {1e3 * median(timing.cpu):.4g} "
@@ -55,7 +55,9 @@ def table(title: str, timings: Mapping[str, Timing], ours: str) -> str:
 def record(name: str, text: str) -> None:
     """Prints a result and puts it into the page's block of that name."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    stamp = f"{date.today()}, 2-core AVX-512 bf16 VM, load average {load}: `python {' '.join(sys.argv)}`"
+    module = sys.modules["__main__"].__spec__
+    command = module.name if module else f"benchmarks.{Path(sys.argv[0]).stem}"
+    stamp = f"{date.today()}, 2-core AVX-512 bf16 VM, load average {load}: `python -m {command}`"
     print(f"{text}\n\n{stamp}")
     block = f"<!-- {name} -->\n{text}\n\n{stamp}\n<!-- /{name} -->"
     page = PAGE.read_text() if PAGE.exists() else "# Benchmarks\n\n## Speed\n"

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from figment.nn.attention import Pointwise, attend
+from figment.nn.normalisation import GroupNorm
 from figment.nn.resample import UpConv
 from figment.nn.unet import UNet
 
@@ -56,3 +58,47 @@ def test_starts_at_zero_and_every_weight_learns():
         net(torch.randn(2, 3, 8, 8), torch.rand(2), torch.randn(2, 4)).sub(1).square().mean().backward()
         optimiser.step()
     assert [name for name, p in net.named_parameters() if torch.equal(p, before[name])] == []
+
+
+def plain_norm(layer: GroupNorm, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+    b, c, h, w = x.shape
+    groups = x.view(b, layer.groups, -1)
+    variance, mean = torch.var_mean(groups, dim=2, unbiased=False, keepdim=True)
+    y = ((groups - mean) / (variance + 1e-5).sqrt()).view(b, c, h, w)
+    scale, shift = modulation.view(b, 2, c, 1, 1).unbind(1)
+    y = (y * layer.weight[:, None, None] + layer.bias[:, None, None]) * (1 + scale) + shift
+    return y * y.sigmoid()
+
+
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    weights = torch.einsum("bhdi,bhdj->bhij", q, k) / q.shape[2] ** 0.5
+    return torch.einsum("bhij,bhdj->bhdi", weights.softmax(3), v)
+
+
+def pairs() -> dict[str, tuple]:
+    """Fast formulation, plain one, inputs."""
+    torch.manual_seed(0)
+    norm, pointwise = randomised(GroupNorm(32)), randomised(Pointwise(6, 10))
+    convolution = lambda h: F.conv2d(h, pointwise.weight[..., None, None], pointwise.bias)  # noqa: E731
+    qkv = [torch.randn(2, 2, 4, 9) for _ in range(3)]
+    return {
+        "norm": (norm, lambda *x: plain_norm(norm, *x), [torch.randn(3, 32, 5, 4) + 1, torch.randn(3, 64)]),
+        "pointwise": (pointwise, convolution, [torch.randn(3, 6, 5, 4)]),
+        "attention": (attend, plain_attention, qkv),
+    }
+
+
+@pytest.mark.parametrize("name", ["norm", "pointwise", "attention"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_fast_layers_and_their_gradients_are_the_plain_ones(name, dtype, tolerance):
+    fast, plain, inputs = pairs()[name]
+    weights = list(fast.parameters()) if isinstance(fast, torch.nn.Module) else []
+    inputs = [x.requires_grad_() for x in inputs]
+    expected = plain(*inputs)
+    cotangent = torch.randn_like(expected)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        actual = fast(*(x.to(dtype) for x in inputs))
+    wanted = [expected, *torch.autograd.grad(expected, [*inputs, *weights], cotangent)]
+    given = [actual, *torch.autograd.grad(actual, [*inputs, *weights], cotangent.to(actual.dtype))]
+    for w, g in zip(wanted, given):
+        assert (w - g).norm() <= tolerance * w.norm()
