@@ -23,6 +23,7 @@ from figment import presets, registry
 from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
+from figment.core.memory import keep_freed_memory
 from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, with_sampling
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
@@ -319,6 +320,7 @@ def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
 
 def load(path: str | Path, device: str = "cpu") -> Model:
     """A trained model, ready to use; its data need not be there. Raises UsageError, InvalidCheckpoint."""
+    keep_freed_memory()
     return load_model(Path(path)).to(find_device(device))
 
 

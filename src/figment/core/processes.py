@@ -10,6 +10,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from figment.core.errors import UsageError
+from figment.core.memory import keep_freed_memory
 from figment.core.run import Precision
 
 
@@ -29,6 +30,7 @@ class Processes:
 
     def __init__(self, device: str = "auto"):
         find_device(device)
+        keep_freed_memory()
         self.state = PartialState(cpu=device == "cpu")
         self.device = self.state.device if device == "auto" else torch.device(device, self.state.device.index)
         self.rank, self.count = self.state.process_index, self.state.num_processes
