@@ -74,15 +74,19 @@ def finish(process: BaseProcess, seconds: float = 120) -> int:
     return process.exitcode
 
 
-def together(words: Sequence[object], folder: Path, count: int) -> list[int]:
-    """`figment WORDS` in `count` processes that train together, as a launcher would start them: their exit codes."""
+def launch(words: Sequence[object], folder: Path, count: int) -> list[BaseProcess]:
+    """`figment WORDS` in `count` processes that train together, as a launcher would start them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}  # fmt: skip
-    ranks = [start(words, folder, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
-    return [finish(rank) for rank in ranks]
+    return [start(words, folder, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(count)]
+
+
+def together(words: Sequence[object], folder: Path, count: int) -> list[int]:
+    """The exit codes of processes that trained together."""
+    return [finish(rank) for rank in launch(words, folder, count)]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -11,7 +11,7 @@ from figment import workbench
 from figment.core.checkpoint import read_state
 from figment.core.data import Dataset
 from figment.core.run import DataConfig, Run, RunFolder
-from figment.core.training import Event, Note, Step, training
+from figment.core.training import Note, Step, training
 
 SETTINGS = {"model.size": "tiny", "training.batch": 8, "training.previews": 0, "training.log_every": 2}
 TIMED = ("seconds", "examples_per_second")
@@ -41,10 +41,9 @@ def learn(run: Run, dataset: Dataset, folder: Path, stop: int | None = None, **s
 
 def resumed(run: Run, dataset: Dataset, folder: Path, **settings: Any) -> list[str]:
     """What is said when a run goes on to its end."""
-    notes: list[Event] = []
+    folder.mkdir(exist_ok=True)
     with training(run, RunFolder(folder), dataset, workbench.build(run, dataset), **settings) as events:
-        notes = [event for event in events if isinstance(event, Note)]
-    return [note.text for note in notes if isinstance(note, Note)]
+        return [event.text for event in events if isinstance(event, Note)]
 
 
 def untimed(folder: RunFolder) -> list[dict[str, Any]]:

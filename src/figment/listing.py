@@ -9,9 +9,8 @@ TOPICS = ("models", "datasets", "samplers", "metrics", "presets")
 
 def rows(topic: str) -> list[dict[str, Any]]:
     """The rows of a topic, each a flat dict."""
-    return {"models": _models, "datasets": _datasets, "samplers": _samplers, "metrics": _metrics, "presets": _presets}[
-        topic
-    ]()
+    tables = {"models": _models, "datasets": _datasets, "samplers": _samplers, "metrics": _metrics, "presets": _presets}
+    return tables[topic]()
 
 
 def _models() -> list[dict[str, Any]]:
@@ -39,9 +38,24 @@ def _datasets() -> list[dict[str, Any]]:
 
 
 def _samplers() -> list[dict[str, Any]]:
-    from figment.models.diffusion.samplers import SAMPLERS
+    from typing import get_args
 
-    return [{"sampler": name, "what": (kind.__doc__ or "").strip().splitlines()[0]} for name, kind in SAMPLERS.items()]
+    from figment.models.diffusion.sampling import Sampling
+
+    field = Sampling.model_fields["sampler"]
+    out = []
+    for name in get_args(field.annotation):
+        choice = Sampling(sampler=name)
+        out.append(
+            {
+                "sampler": name,
+                "steps": choice.steps,
+                "network_evaluations": choice.evaluations,
+                "adds_noise": not choice.deterministic,
+                "default": name == field.default,
+            }
+        )
+    return out
 
 
 def _metrics() -> list[dict[str, Any]]:
