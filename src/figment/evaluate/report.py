@@ -61,7 +61,7 @@ def evaluate(
     of the run's own; `options` are sampling choices. Raises UsageError, DataError, InvalidCheckpoint.
     """
     from figment.data import parse
-    from figment.workbench import load
+    from figment.workbench import load, size_of
 
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     value, status = folder.read_run(), folder.read_status()
