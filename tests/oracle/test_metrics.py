@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -21,7 +23,9 @@ from figment.evaluate.measure import measure
 from figment.evaluate.memorisation import auroc, closeness, memorisation
 from figment.evaluate.points import divergence, energy_distance
 from figment.evaluate.prdc import prdc
+from figment.evaluate.report import evaluate, evaluate_folders
 from figment.evaluate.yardsticks import blurred
+from figment.workbench import train
 
 
 @pytest.fixture(autouse=True)
@@ -347,6 +351,30 @@ def test_classifier_reads_digits_and_is_cached(name):
     assert float((net.classify(batch.x).argmax(1) == batch.c["label"]).double().mean()) > 0.9
 
 
+def test_inception_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(UsageError, match=r"pip install 'figment\[fidelity\]'"):
+        features_for(pictures(), "inception")
+
+
+def test_folders_of_pictures_are_compared(tmp_path):
+    from PIL import Image as Picture
+
+    for name, tint in (("a", 0), ("b", 0), ("c", 120)):
+        generator = np.random.default_rng(tint if name != "b" else 7)
+        (tmp_path / name).mkdir()
+        for i in range(60):
+            pixels = generator.integers(0, 256 - tint, (20, 16, 3), dtype=np.uint8)
+            Picture.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    near, far = (evaluate_folders(str(tmp_path / name), str(tmp_path / "b")) for name in "ac")
+    assert near["quality"]["n"] == 60
+    assert near["quality"]["features"] == "fixed"
+    assert near["quality"]["frechet"] < 0.5 * far["quality"]["frechet"]
+    assert near["diversity"]["coverage"] > far["diversity"]["coverage"]
+    with pytest.raises(UsageError, match="too few"):
+        evaluate_folders(str(tmp_path / "a"), str(tmp_path / "b"), n=20)
+
+
 @pytest.mark.parametrize("size", [(1, 1, 1), (3, 9, 17), (4, 40, 25), (2, 33, 64)])
 def test_fixed_features_take_any_picture(size):
     x = torch.rand(3, *size) * 2 - 1
@@ -364,6 +392,29 @@ def test_fixed_features_are_the_documented_ones():
     told = Path(__file__).parents[2] / "docs" / "features.md"
     assert hashlib.sha256(FIXED.read_bytes()).hexdigest() in told.read_text()
     assert FIXED.stat().st_size <= 3 * 2**20
+
+
+def test_a_run_becomes_a_row_of_the_report(tmp_path):
+    run = train("gaussian-mixture", "toy:moons", tmp_path / "mixture", steps=20)
+    row = evaluate(run, n=500)
+    assert json.loads(run.evaluation.read_text())["quality"]["n"] == 500
+    assert {"model", "parameters", "train_seconds", "quality", "diversity", "speed", "likelihood"} < row.keys()
+    assert row["parameters"] > 0
+    assert row["quality"]["frechet"] < row["quality"]["yardstick"]
+    assert row["likelihood"]["kind"] == "exact"
+    assert row["speed"]["samples_per_second"] > 0
+    assert row["speed"]["peak_memory_bytes"] > 2**20
+
+
+def test_what_draws_no_samples_has_no_quality_of_them(tmp_path):
+    run = train("autoencoder", "digits", tmp_path / "autoencoder", steps=2)
+    row = evaluate(run)
+    assert [row[key] for key in ("quality", "diversity", "speed", "likelihood", "memorisation")] == [None] * 5
+    held_out = run.read_run().data.build().held_out
+    assert row["reconstruction"]["mse"] > 0
+    expected = 10 * math.log10(4 / row["reconstruction"]["mse"])
+    assert row["reconstruction"]["psnr"] == pytest.approx(expected)
+    assert row["reconstruction"]["n"] == len(held_out)
 
 
 @pytest.mark.learn

@@ -149,7 +149,10 @@ def inception() -> FeatureNet:
     except ImportError:
         raise UsageError("--features inception needs torch-fidelity: pip install 'figment[fidelity]'") from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
+    try:
+        network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).to(device).eval()
+    except OSError as error:
+        raise UsageError(f"--features inception: its weights could not be fetched ({error}).") from None
 
     def embed(x: Tensor) -> Tensor:
         pixels = rgb(x.float().clamp(-1, 1)).add(1).mul(127.5).round().to(torch.uint8)
