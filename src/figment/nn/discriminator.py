@@ -63,21 +63,21 @@ class Halving(nn.Module):
 class VectorDiscriminator(nn.Module):
     """Rows `(B, D)` and labels `(B,)` -> logits `(B,)`, float32.
 
-    It sees x and its sines and cosines at `octaves` wavelengths 2, 1, 1/2, ...: a perceptron of x alone is blind to
-    structure much finer than the data (Tancik et al., "Fourier features let networks learn high frequency functions in
-    low dimensional domains", 2020).
+    It sees x and sin(r x) / r, cos(r x) / r at `octaves` rates r = pi / 4, pi / 2, pi, ...: a perceptron of x alone is
+    nearly blind to the inside of narrow modes (Tancik et al., "Fourier features let networks learn high frequency
+    functions in low dimensional domains", 2020). Divided by r, all have the same slope, and far modes stay in view.
     """
 
-    def __init__(self, dimensions: int, width: int, classes: int = 0, octaves: int = 4):
+    def __init__(self, dimensions: int, width: int, classes: int = 0, octaves: int = 5):
         super().__init__()
-        self.octaves = octaves
+        self.rates = [torch.pi / 4 * 2**k for k in range(octaves)]
         self.body = MLP(dimensions * (1 + 2 * octaves), width, width, depth=3)
         self.logit_out = nn.Linear(width, 1, bias=False)
         self.embed = nn.Embedding(classes, width) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        angles = torch.cat([torch.pi * 2**k * x for k in range(self.octaves)], dim=1)
-        h = F.silu(self.body(torch.cat([x, angles.sin(), angles.cos()], dim=1))).float()
+        waves = [wave(rate * x) / rate for rate in self.rates for wave in (torch.sin, torch.cos)]
+        h = F.silu(self.body(torch.cat([x, *waves], dim=1))).float()
         return project(self.logit_out(h).float(), h, self.embed, label)
 
 
