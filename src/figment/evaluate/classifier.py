@@ -17,6 +17,7 @@ from figment.evaluate.networks import Architecture, Features, fitted, moved, net
 
 ROWS = 60_000
 BATCH = 128
+PASSES = {"plain": 2.0, "residual": 2.5}  # over 60,000 rows: what each needs for 91 % on Fashion-MNIST
 
 
 def features_of(rows: int) -> int:
@@ -40,13 +41,13 @@ def train(
     """A trained network and its accuracy on the held-out split.
 
     Cross-entropy, Muon, a learning rate that rises and falls once, batches moved by up to a pixel. At most 60,000
-    rows, each seen twice or more (small sets more often); always from the same seed.
+    rows, each seen `PASSES` times (those of small sets more often); always from the same seed.
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build(architecture, dataset).to(device)
         x, y = _table(dataset.train, ROWS, device)
-        steps = max(2 * len(x), min(60_000, 60 * len(x))) // BATCH
+        steps = int(max(PASSES[architecture] * len(x), min(60_000, 60 * len(x)))) // BATCH
         _descend(network, x, y, steps, progress)
         return network, accuracy(network, dataset.held_out, device)
 
