@@ -294,7 +294,12 @@ def test_parquet_faults_are_data_errors(tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"a": [1, 2]}), tmp_path / "plain.parquet")
     with pytest.raises(DataError, match="no column holds pictures"):
         data.parse(str(tmp_path / "plain.parquet")).build()
+    (tmp_path / "unlike").mkdir()
     cells = [{"bytes": file, "path": None} for file in files(20).values()]
+    parquet.write_table(arrow.table({"image": cells}), tmp_path / "unlike" / "0.parquet")
+    parquet.write_table(arrow.table({"img": cells}), tmp_path / "unlike" / "1.parquet")
+    with pytest.raises(DataError, match=r"1\.parquet row 0: this file has no column 'image'"):
+        data.parse(str(tmp_path / "unlike")).build()
     cells[3], cells[4] = None, {"bytes": b"junk", "path": None}
     parquet.write_table(arrow.table({"image": cells}), tmp_path / "holes.parquet")
     report = check(data.parse(str(tmp_path / "holes.parquet")))

@@ -305,6 +305,15 @@ def test_parquet_finds_columns_splits_and_class_names(tmp_path: Path) -> None:
     assert split_of(Path("plain/test/0000.parquet")) == "test"
 
 
+def test_a_moved_shard_changes_sides(tmp_path: Path) -> None:
+    for name, count in (("train", 20), ("test", 12)):
+        table(tmp_path / name / "0.parquet", count)
+    assert len(data.parse(str(tmp_path)).build().train) == 20
+    for old, new in (("train", "x"), ("test", "train"), ("x", "test")):
+        (tmp_path / old).rename(tmp_path / new)
+    assert len(data.parse(str(tmp_path)).build().train) == 12
+
+
 def test_unlabelled_test_split_is_left_out(tmp_path: Path) -> None:
     table(tmp_path / "train.parquet", 40, label=[0, 1] * 20)
     table(tmp_path / "test.parquet", 10, label=[-1] * 10)

@@ -34,23 +34,25 @@ class ParquetConfig(PictureConfig):
         arrow, parquet = required("pyarrow"), required("pyarrow.parquet")
         root = Path(self.path).expanduser()
         paths = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
+        if not paths:
+            raise DataError(f"{self.path} holds no .parquet file.")
         try:
             files = [parquet.ParquetFile(path) for path in paths]
-        except Exception as error:
+        except (OSError, arrow.ArrowException) as error:
             raise DataError(f"{self.path} is no readable Parquet: {error}") from None
-        if not files:
-            raise DataError(f"{self.path} holds no .parquet file.")
         schema = files[0].schema_arrow
         names = [split_of(path.relative_to(root) if root.is_dir() else Path(path.name)) for path in paths]
-        features = _features(schema)
-        columns = {name: features.get(name, {"arrow": str(schema.field(name).type)}) for name in schema.names}
+        columns = _features(schema)
         image, label = choose(columns, self.image, self.label)
-        for path, file in zip(paths, files):
-            if image not in file.schema_arrow.names:
-                raise DataError(f"{path.name} has no column '{image}' as {paths[0].name} has: give one of them.")
         counts = [file.metadata.num_rows for file in files]
         groups = [(file, g) for file in files for g in range(file.num_row_groups)]
-        values = [x for file in files for x in file.read([label])[label].to_pylist()] if label else None
+        blocks = [file.metadata.row_group(group).num_rows for file, group in groups]
+        try:
+            values = [x for file in files for x in file.read([label])[label].to_pylist()] if label else None
+        except (OSError, KeyError, arrow.ArrowException) as error:
+            raise DataError(
+                f"{self.path}: the labels in column '{label}' cannot be read from all files: {error}"
+            ) from None
         starts = np.cumsum([0, *counts])
 
         def describe(item: int) -> str:
@@ -62,13 +64,15 @@ class ParquetConfig(PictureConfig):
             try:
                 return [payload(cell) for cell in file.read_row_group(group, [image])[image].to_pylist()]
             except (OSError, arrow.ArrowException):
-                return [None] * file.metadata.row_group(group).num_rows
+                return [None] * blocks[block]
+            except KeyError:
+                raise DataError(f"{describe(sum(blocks[:block]))}: this file has no column '{image}'.") from None
 
-        stats = [(path.name, (s := path.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for path in paths]
+        stats = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for path in paths]
         return table(
             root.stem if root.is_file() else root.resolve().name,
             splits.fingerprint(json.dumps([stats, image])),
-            blocks=[file.metadata.row_group(group).num_rows for file, group in groups],
+            blocks=blocks,
             split=np.repeat(np.array(names), counts),
             values=values,
             known=columns[label].get("names") if label else None,
@@ -197,12 +201,13 @@ def table(
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """The column types that `datasets` wrote into a schema."""
+    """What is known of each column: the type that `datasets` wrote into the schema, else that of Arrow."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
+        written = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
-        return {}
+        written = {}
+    plain = {name: {"arrow": str(schema.field(name).type)} for name in schema.names}
+    return {name: written[name] if isinstance(written.get(name), dict) else plain[name] for name in schema.names}
 
 
 def _arrow(kind: dict[str, Any]) -> str:

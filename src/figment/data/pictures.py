@@ -95,7 +95,7 @@ class PictureConfig(DataConfig):
         """Goes through all pictures once, or finds in the cache what that gave."""
         limit = _limit()
         settings = json.dumps([FORMAT, limit, self.size, self.crop, self.stream])
-        key = splits.fingerprint(source.fingerprint, settings)
+        key = splits.fingerprint(source.fingerprint, source.split, settings)
         return Survey.read(cache.cached(key, lambda folder: self._decode(source, limit, folder)))
 
     def build(self) -> Dataset:
