@@ -75,11 +75,7 @@ class GAN(Model, Learns, HasPrior):
         logits = self.discriminator(x, None if label is None else torch.cat([label, label]))
         real, generated = logits.chunk(2)
         loss = OBJECTIVES[self.config.objective].discriminator(real, generated)
-        parts = {
-            "accuracy": accuracy(real, generated),
-            "real": real.mean(),
-            "fake": generated.mean(),
-        }
+        parts = {"accuracy": accuracy(real, generated), "real": real.mean(), "fake": generated.mean()}
         if penalised:
             parts["slope"] = 2 * gradient_penalty(logits, x).mean()  # R1 + R2, each a mean over half of x
             loss = loss + self.config.lazy * self.config.gamma / 2 * parts["slope"]
