@@ -27,7 +27,7 @@ from figment.core.memory import keep_freed_memory
 from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, with_sampling
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
-from figment.core.run import DataConfig, Precision, Run, RunFolder, write_json
+from figment.core.run import DataConfig, Precision, Run, RunFolder, read_json, write_json
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
@@ -182,7 +182,10 @@ def execute(
         if init is not None:
             _initialise(model, Path(init))
         if processes.first:
-            write_json(folder.path / "env.json", environment(processes, run, dataset))
+            surroundings = folder.path / "env.json"
+            if announce and surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
+                announce("warning: the data has changed since this run began; it goes on with what there is now.")
+            write_json(surroundings, environment(processes, run, dataset))
         if announce:
             announce(_summary(run, dataset, model, folder))
         look = partial(preview, dataset)

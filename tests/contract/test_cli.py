@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,6 +159,28 @@ def test_exit_codes_of_data_divergence_and_damage(figment: Any, run: Path, tmp_p
     answer = figment("train", "vae", "--data", "digits", *TINY)
     assert answer.code == 4
     assert "Traceback" not in answer.err
+
+
+def test_a_full_disk_is_one_line(figment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: RunFolder, _: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.metrics))
+
+    monkeypatch.setattr(RunFolder, "append_metrics", full)
+    answer = figment("train", "vae", "--data", "digits", *TINY, "training.log_every=1")
+    assert answer.code == 1
+    assert "error: No space left on device: runs/vae-digits/metrics.jsonl" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_data_that_changed_is_told(figment: Any, run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    for name, change in (("env.json", {"data": "other"}), ("status.json", {"state": "preempted"})):
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    settings = [f"{k}={json.dumps(v)}" for k, v in short.SETTINGS.items()]
+    answer = figment("train", "vae", "--data", "digits", "--steps", 4, "--out", "run", "--resume", *settings)
+    assert answer.code == 0, answer.err
+    assert "warning: the data has changed since this run began" in answer.err
 
 
 # -- sample -----------------------------------------------------------------------------------------------------------

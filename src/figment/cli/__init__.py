@@ -23,6 +23,9 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"error: {error.strerror or error}: {error.filename or '?'}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> None:
