@@ -7,7 +7,7 @@ from torch import nn
 from figment.nn.convolution import Decoder, Encoder
 from figment.nn.mlp import MLP
 
-CONVOLUTION = {"tiny": (16, 1), "small": (64, 1), "base": (96, 2), "large": (128, 3)}  # width, blocks a level
+CONVOLUTION = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (96, 3)}  # width, blocks a level
 PERCEPTRON = {"tiny": (64, 2), "small": (128, 3), "base": (256, 4), "large": (512, 6)}  # width, blocks
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
     "gaussian-mixture": {"model": {"kind": "gaussian-mixture"}, "training": {}},
-    "autoencoder": {"model": {"kind": "autoencoder"}, "training": {}},
+    "autoencoder": {"model": {"kind": "autoencoder"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
-    "vae": {"model": {"kind": "vae"}, "training": {}},
+    "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},
     "gan": {
         "model": {"kind": "gan"},
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},

@@ -38,6 +38,9 @@ class VAEConfig(ModelConfig):
         "auto", description="p(x | z); auto: bernoulli for black and white pictures, else gaussian"
     )
     beta: float = pydantic.Field(1.0, ge=0, le=1000, description="weight of the KL term; 1 is the bound itself")
+    anneal: float = pydantic.Field(
+        0.1, ge=0, le=1, description="share of the run over which the KL weight rises from 0 to beta: against collapse"
+    )
     drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
 
     def build(self, spec: Spec) -> VAE:
@@ -92,12 +95,13 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
         parts = {"nll": nll, "kl": kl, "bound": -nll - kl, "active": active_units(mean)}
         if self.config.decoder == "gaussian":
             parts["sigma"] = self.variance.sqrt()
-        value = (nll + self.config.beta * kl) / self.spec.x.dimensions
+        weight = self.config.beta * min(1.0, turn.progress / self.config.anneal if self.config.anneal else 1.0)
+        value = (nll + weight * kl) / self.spec.x.dimensions
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     @torch.no_grad()
     def _track(self, error: Tensor, turn: Turn) -> None:
-        rate = max(0.01, 1 / (turn.count + 1))
+        rate = max(0.1, 1 / (turn.count + 1))
         self.variance.lerp_(turn.mean(error), rate).clamp_(min=SMALLEST_VARIANCE)
 
     def _embed(self, c: Mapping[str, Tensor]) -> Tensor | None:
