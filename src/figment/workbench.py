@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.memory import keep_freed_memory
-from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, with_sampling
+from figment.core.model import CanDecode, CanEncode, CanSample, Fits, Learns, Model, ModelConfig, with_sampling
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
 from figment.core.run import DataConfig, Precision, Run, RunFolder, read_json, write_json
@@ -55,7 +56,7 @@ def plan(
 
     preset = _preset(model) if isinstance(model, str) else {"model": model.model_dump(mode="json")}
     source = parse_data(data) if isinstance(data, str) else data
-    tree = _merge({"training": {}, **preset}, base or {}) | {"data": source.model_dump(mode="json")}
+    tree = _merge({"training": {}, **preset}, base or {}) | {"data": source.resolved().model_dump(mode="json")}
     if seed is not None:
         tree["seed"] = seed
     run = parse(Run, tree)
@@ -218,8 +219,9 @@ def _second_stage(run: Run, folder: RunFolder, stages: Mapping[str, Any]) -> Mod
 
 
 def size_of(model: Model) -> int:
-    """How many numbers a model has learned: parameters, or the buffers of a closed form."""
-    return sum(p.numel() for p in model.parameters()) or sum(b.numel() for b in model.buffers())
+    """How many numbers a model has learned: its parameters, and the buffers of one that is fitted in closed form."""
+    learned = chain(model.parameters(), model.buffers() if isinstance(model, Fits) else ())
+    return sum(tensor.numel() for tensor in learned if tensor.is_floating_point())
 
 
 def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str:

@@ -69,6 +69,7 @@ def data_check(
 ) -> None:
     """Count, sizes, channels, range, labels, splits, broken files, duplicates."""
     from figment.core.config import parse_assignments
+    from figment.core.errors import DataError
     from figment.data import parse
     from figment.data.check import check, render
 
@@ -76,6 +77,8 @@ def data_check(
     options = {key.removeprefix("data."): value for key, value in parse_assignments(settings or []).items()}
     report = check(config.override(options))
     _print_json(report) if as_json else typer.echo(render(report))
+    if not report["usable"]:
+        raise typer.Exit(DataError.exit_code)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 
@@ -30,6 +30,10 @@ class DataConfig(Kinded):
 
     def build(self) -> Dataset:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this
+
+    def resolved(self) -> Self:
+        """With every choice made that would else depend on the machine: what a run writes down."""
+        return self
 
 
 class TrainingConfig(Config):

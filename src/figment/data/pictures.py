@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import pydantic
@@ -83,17 +83,21 @@ class PictureConfig(DataConfig):
     """Pictures from somewhere, and how they come to one size; abstract: `source()` says from where."""
 
     size: Side | tuple[Side, Side] | None = pydantic.Field(
-        None, description="short side, or [height, width]; unset: 64 (32 without an accelerator) unless all are smaller"
+        None, description="short side, or [height, width]; unset: `limit`, unless all are smaller"
     )
+    limit: Side | None = pydantic.Field(None, description="short side where none is asked for (unset: by device)")
     crop: Crop = pydantic.Field("centre", description="how another shape is met: centre crop, or stretch")
     stream: bool | None = pydantic.Field(None, description="decode while training (unset: if beyond half the memory)")
 
     def source(self) -> Source:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this
 
+    def resolved(self) -> Self:
+        return self.model_copy(update={"limit": self.limit or _limit()})
+
     def survey(self, source: Source) -> Survey:
         """Goes through all pictures once, or finds in the cache what that gave."""
-        limit = _limit()
+        limit = self.limit or _limit()
         settings = json.dumps([FORMAT, limit, self.size, self.crop, self.stream])
         key = splits.fingerprint(source.fingerprint, source.split, settings)
         return Survey.read(cache.cached(key, lambda folder: self._decode(source, limit, folder)))
@@ -287,7 +291,7 @@ def _shown(blocks: range, what: str) -> Iterator[int]:
 
 
 def _limit() -> int:
-    """The short side that pictures come to where none is asked for."""
+    """64, or 32 without an accelerator."""
     import torch
 
     return 64 if torch.cuda.is_available() or torch.backends.mps.is_available() else 32

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 
 from figment.core.data import Dataset
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanEncode, CanSample, Fits, Model
+from figment.core.model import CanDecode, CanEncode, CanSample, Model
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, features_for
 from figment.evaluate.frechet import frechet, interval
@@ -69,7 +68,7 @@ def evaluate(
     model = load(folder.path, "cuda" if torch.cuda.is_available() else "cpu")
     row = {
         "model": value.model.kind,
-        "parameters": parameters(model),
+        "parameters": size_of(model),
         "train_seconds": status.get("seconds"),
         "train_cpu_seconds": status.get("cpu_seconds"),
         "seed": seed,
@@ -106,12 +105,6 @@ def figures(
     row["likelihood"] = likelihood(model, dataset, seed=seed)
     row["reconstruction"] = reconstruction(model, dataset)
     return row
-
-
-def parameters(model: Model) -> int:
-    """How many numbers a model has learned: its parameters, and the buffers of one that is fitted in closed form."""
-    learned = chain(model.parameters(), model.buffers() if isinstance(model, Fits) else ())
-    return sum(tensor.numel() for tensor in learned if tensor.is_floating_point())
 
 
 def _told(say: Progress) -> Callable[[float], None]:
