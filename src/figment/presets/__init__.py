@@ -18,6 +18,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "diffusion": {
         "model": {"kind": "diffusion"},
-        "training": {"batch": 128, "optimiser": "muon", "lr": 1.5e-3},
+        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
     },
 }
