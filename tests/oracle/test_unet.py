@@ -33,8 +33,8 @@ def test_same_function_as_diffusers(attention):
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (28, 28), (9, 16)])
 @pytest.mark.parametrize("patch", [1, 2])
-def test_any_size_and_condition(size, patch):
-    net = randomised(UNet(1, 2, 16, (1, 2, 2), 1, (2,), patch=patch, embedding=5))
+def test_any_size_width_and_condition(size, patch):
+    net = randomised(UNet(1, 2, 9, (1, 2, 2), 1, (2,), head_width=4, patch=patch, embedding=5))
     x, t, e = torch.randn(2, 1, *size), torch.rand(2), torch.randn(2, 5)
     y = net(x, t, e)
     assert y.shape == (2, 2, *size)

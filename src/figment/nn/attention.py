@@ -21,14 +21,15 @@ class Pointwise(nn.Linear):
 
 
 class SelfAttention(nn.Module):
-    """h + O V softmax(K' Q / sqrt(d)) over the H W positions of h `(B, C, H, W)`, in heads of d channels.
+    """h + O V softmax(K' Q / sqrt(d)) over the H W positions of h `(B, C, H, W)`, in heads of d channels: the number
+    nearest to `head_width`, from above, that divides C.
 
     Vaswani et al., "Attention is all you need" (2017).
     """
 
     def __init__(self, channels: int, head_width: int):
         super().__init__()
-        self.heads = max(1, channels // head_width)
+        self.heads = next(n for n in range(max(1, channels // head_width), 0, -1) if channels % n == 0)
         self.norm = GroupNorm(channels, activate=False)
         self.qkv = Pointwise(channels, 3 * channels)
         self.project = Pointwise(channels, channels)
@@ -45,6 +46,6 @@ TOKENS = 1024  # up to so many, a CPU takes less time over the plain formula tha
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """v softmax(k' q / sqrt(d)), all `(B, heads, d, N)`."""
-    if q.is_cuda or q.shape[-1] > TOKENS:
+    if q.device.type != "cpu" or q.shape[-1] > TOKENS:
         return F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
     return v @ (q.mT @ (k * q.shape[2] ** -0.5)).softmax(dim=-1).mT

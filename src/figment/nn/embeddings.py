@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def sinusoids(t: Tensor, width: int) -> Tensor:
-    """`(B,)` -> float32 `(B, width)`: cosines then sines of 1000 t f_i, f_i = 10^(-4 i / (width / 2)).
+    """`(B,)` -> float32 `(B, width)`, width even: cosines then sines of 1000 t f_i, f_i = 10^(-4 i / (width / 2)).
 
     Vaswani et al., "Attention is all you need" (2017).
     """
@@ -23,8 +23,8 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
-        self.width = width
-        self.first = nn.Linear(width, outputs)
+        self.width = width + width % 2
+        self.first = nn.Linear(self.width, outputs)
         self.second = nn.Linear(outputs, outputs)
 
     def forward(self, t: Tensor) -> Tensor:
