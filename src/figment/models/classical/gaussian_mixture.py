@@ -15,7 +15,7 @@ from figment.core.model import Budget, CanEncode, Fits, HasLogProb, HasPrior, Mo
 from figment.models.autoencoders.likelihoods import gaussian_log_density, squared_error
 from figment.models.classical.mixture import Mixture, groups_of
 
-PLANE = {"tiny": 16, "small": 48, "base": 64, "large": 128}
+PLANE = {"tiny": 32, "small": 112, "base": 192, "large": 320}
 COMPONENTS = {"tiny": 20, "small": 100, "base": 200, "large": 400}
 PCA_ROWS = 10_000
 ROUNDING = (2 / 255) ** 2 / 12  # the variance of pixels within their grey level, in model range
