@@ -266,7 +266,7 @@ class Loop:
             if state["processes"] != session.processes.count:
                 yield Note(f"warning: saved by {state['processes']} processes, resumed by {session.processes.count}: "
                            "the same batches, other random numbers.")  # fmt: skip
-            yield Note(f"resumed at step {session.clock.step}", path)
+            yield Note(f"resumed at step {session.clock.step}")
             break
         else:
             if bad:
