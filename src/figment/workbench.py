@@ -179,7 +179,8 @@ def execute(
                 announce(note)
         run.model.check(dataset.spec)
         stages = {"device": device, "remedy": remedy, "watch": watch}
-        model = _second_stage(run, folder, stages) if isinstance(run.model, TwoStageConfig) else build(run, dataset)
+        two = isinstance(run.model, TwoStageConfig)
+        model = _second_stage(run, folder, dataset, stages) if two else build(run, dataset)
         if init is not None:
             _initialise(model, Path(init))
         if processes.first:
@@ -205,7 +206,7 @@ def build(run: Run, dataset: Dataset) -> Model:
         return run.model.build(dataset.spec)
 
 
-def _second_stage(run: Run, folder: RunFolder, stages: Mapping[str, Any]) -> Model:
+def _second_stage(run: Run, folder: RunFolder, dataset: Dataset, stages: Mapping[str, Any]) -> Model:
     """The model on its first stage: another run's, or one trained now in RUN/first/ within the same budget."""
     config = run.model
     assert isinstance(config, TwoStageConfig)
@@ -215,7 +216,7 @@ def _second_stage(run: Run, folder: RunFolder, stages: Mapping[str, Any]) -> Mod
         minutes = FIRST_SHARE * run.training.minutes if run.training.minutes else None
         first = first.override({"training.steps": run.training.steps, "training.minutes": minutes})
         path = str(execute(first, folder.path / "first", resume=True, **stages).path)
-    return config.with_first(load(str(path)))
+    return config.with_first(load(str(path)), dataset.spec)
 
 
 def size_of(model: Model) -> int:
