@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import short
 from children import finish, start, wait_for
@@ -111,6 +112,19 @@ def test_handlers_come_back_after_any_end(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "left").read_status() | {"updated": 0, "pid": 0, "seconds": 0} == {
         "state": "failed", "step": 0, "error": "an error of the caller's own", "updated": 0, "pid": 0, "seconds": 0,
     }  # fmt: skip
+
+
+def test_the_number_of_threads_comes_back_after_any_end(tmp_path: Path) -> None:
+    """Runs bounded by the clock try several."""
+    run, dataset = short.rows(tmp_path)
+    run = run.override({"training.steps": None, "training.minutes": 1})
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        short.learn(run, dataset, tmp_path / "left", stop=2)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_twenty_kills_change_nothing(tmp_path: Path) -> None:

@@ -123,6 +123,8 @@ class Loop:
         self.session, self.folder, self.preview, self.remedy = session, folder, preview, remedy
         self.checkpoints = Checkpoints(folder.checkpoints, session.run.training.keep)
         self.first = session.processes.first
+        alone = session.processes.count == 1 and session.processes.device.type == "cpu"
+        self.threads = Threads(alone and session.run.training.steps is None)
         self.finished = False
         self.saved_at = self.status_at = 0.0
         self.begun = (0, 0.0)
@@ -132,14 +134,16 @@ class Loop:
         if isinstance(self.session.model, Fits):
             yield from self._fit(self.session.model, caught)
         else:
-            yield from self._steps(caught)
+            try:
+                yield from self._steps(caught)
+            finally:
+                self.threads.restore()
         yield from self._publish()
         self.finished = True
 
     def _steps(self, caught: list[int]) -> Iterator[Event]:
         session, t, remedies = self.session, self.session.run.training, 0
         shown = int(session.progress(session.clock.seconds) * t.previews)
-        threads = Threads(t.steps is None and session.processes.count == 1 and session.processes.device.type == "cpu")
         if self.remedy and not self.checkpoints.steps():
             self.save()
         while True:
@@ -154,12 +158,11 @@ class Loop:
                 yield from self._look()
             shown = due
             if progress >= 1:
-                threads.restore()
                 break
             if save:
                 yield Note("checkpoint saved", self.save())
             try:
-                with threads.chosen():
+                with self.threads.chosen():
                     session.take_step(progress)
             except Diverged as error:
                 self._dump(error)
