@@ -214,7 +214,8 @@ def _second_stage(run: Run, folder: RunFolder, dataset: Dataset, stages: Mapping
     if isinstance(path, ModelConfig):
         first = plan(path, run.data, seed=run.seed, base={"training": _preset(path.kind).get("training", {})})
         minutes = FIRST_SHARE * run.training.minutes if run.training.minutes else None
-        first = first.override({"training.steps": run.training.steps, "training.minutes": minutes})
+        same = {"training.steps": run.training.steps, "training.precision": run.training.precision}
+        first = first.override({**same, "training.minutes": minutes})
         path = str(execute(first, folder.path / "first", resume=True, **stages).path)
     return config.with_first(load(str(path)), dataset.spec)
 
