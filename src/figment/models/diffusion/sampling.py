@@ -40,9 +40,11 @@ class Sampling(Config):
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="how far to push towards the condition; 1 is none")
     negative: int | None = pydantic.Field(None, ge=0, description="with guidance, the label to push away from")
     eta: float = pydantic.Field(0.0, ge=0, le=1, description="share of fresh noise in ddim's steps (ddpm: always 1)")
-    grid: GridName = pydantic.Field("uniform", description="where the steps lie between t = 1 and t = 0")
-    shift: float = pydantic.Field(1.5, gt=0, le=10, description="grid=shifted: above 1 spends more steps on noise")
-    clip: bool = pydantic.Field(True, description="keep what pictures are heading for within black and white")
+    grid: GridName | None = pydantic.Field(
+        None, description="where the steps lie between t = 1 and t = 0 (None: shifted for pictures, uniform for rows)"
+    )
+    shift: float = pydantic.Field(2.0, gt=0, le=10, description="grid=shifted: above 1 spends more steps on noise")
+    clip: bool = pydantic.Field(False, description="keep what pictures head for within black and white at every step")
 
     @property
     def deterministic(self) -> bool:
@@ -73,6 +75,12 @@ def _negative(spec: Spec, label: int | None) -> dict[str, Tensor]:
     return {"label": torch.tensor(label)}
 
 
+def _levels(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> list[Level]:
+    """Of many pixels much is decided while there is much noise: there pictures get more of the steps."""
+    grid = sampling.grid or ("shifted" if isinstance(spec.x, Image) else "uniform")
+    return levels(denoiser.schedule, sampling.steps, grid, sampling.shift)
+
+
 def _mean(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], clip: bool) -> Denoise:
     """E[x | x_t, c] as a function of x_t and its level."""
     clip = clip and isinstance(spec.x, Image)
@@ -99,7 +107,7 @@ class Drawn(CanSample):
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         step = ancestral(1.0 if self.sampling.sampler == "ddpm" else self.sampling.eta, lambda: fresh.normal(shape))
-        path = levels(self.denoiser.schedule, self.sampling.steps, self.sampling.grid, self.sampling.shift)
+        path = _levels(self.denoiser, self.spec, self.sampling)
         mean = _mean(self.denoiser, self.spec, c, self.sampling.clip)
         return integrate(step, mean, noise.stream("prior").normal(shape), path)
 
@@ -110,7 +118,7 @@ class Solved(CanSample, CanEncode, CanDecode):
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
         self.denoiser, self.spec, self.sampling = denoiser, spec, sampling
-        self.path = levels(denoiser.schedule, sampling.steps, sampling.grid, sampling.shift)
+        self.path = _levels(denoiser, spec, sampling)
 
     @property
     def evaluations(self) -> int:
