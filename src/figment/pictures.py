@@ -16,6 +16,7 @@ from torch import Tensor
 
 from figment.core.data import Image, Spec
 from figment.core.errors import FigmentError, UsageError
+from figment.core.run import replacing
 
 RECIPE = "figment"  # the text chunk with our JSON; "parameters" is the one other programs show
 LONGEST_RECIPE = 4_000_000  # bytes of JSON
@@ -132,17 +133,10 @@ def save_png(image: PIL.Image.Image, path: str | os.PathLike[str], recipe: Mappi
     chunks = PngInfo()
     chunks.add_text(RECIPE, text)
     chunks.add_itxt("parameters", parameters(recipe, image.size))
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                image.save(file, "PNG", pnginfo=chunks)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as file:
+            image.save(file, "PNG", pnginfo=chunks)
     except OSError as error:
         raise FigmentError(f"cannot write {path}: {error.strerror or error}.") from None
 

@@ -16,7 +16,7 @@ from figment.core.config import Config
 from figment.core.data import Image, Spec
 from figment.core.errors import FigmentError, UsageError
 from figment.core.processes import resolve_precision
-from figment.core.run import Precision, read_json
+from figment.core.run import Precision, read_json, replacing
 from figment.pictures import grid, picture, read_recipe, save_png
 from figment.workbench import draw, load
 
@@ -136,14 +136,11 @@ def _save_arrays(model: Any, recipe: Recipe, x: Tensor, c: Mapping[str, Tensor],
     arrays = {"samples": model.spec.x.to_user(x), "recipe": np.array(json.dumps(recipe.model_dump()))}
     if "label" in c:
         arrays["labels"] = c["label"].numpy().astype(np.int64)
-    temporary = out.with_name(f".tmp-{out.name}")
     try:
-        np.savez_compressed(temporary, **arrays)
-        temporary.replace(out)
+        with replacing(out) as file:
+            np.savez_compressed(file, **arrays)
     except OSError as error:
         raise FigmentError(f"cannot write {out}: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 

@@ -35,7 +35,6 @@ from figment.core.training import Event, training
 from figment.pictures import picture, save_png
 
 DEFAULT_MINUTES = 5.0
-FIRST_SHARE = 0.8  # of a two-stage run's minutes that go to its first stage
 LONGEST_CONFIG = 1_000_000  # bytes
 Watch = Callable[[Iterator[Event]], None]
 
@@ -213,7 +212,7 @@ def _second_stage(run: Run, folder: RunFolder, dataset: Dataset, stages: Mapping
     path = config.first
     if isinstance(path, ModelConfig):
         first = plan(path, run.data, seed=run.seed, base={"training": _preset(path.kind).get("training", {})})
-        minutes = FIRST_SHARE * run.training.minutes if run.training.minutes else None
+        minutes, _ = config.shares(run.training.minutes)
         same = {"training.steps": run.training.steps, "training.precision": run.training.precision}
         first = first.override({**same, "training.minutes": minutes})
         path = str(execute(first, folder.path / "first", resume=True, **stages).path)

@@ -206,19 +206,31 @@ def sample(
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run, or the first of two folders of pictures.")],
-    other: Annotated[str | None, typer.Argument(help="The second folder.")] = None,
+    rest: Annotated[
+        list[str] | None, typer.Argument(metavar="[B_DIR] [KEY=VALUE]...", help="The second folder; sampling settings.")
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Samples to measure.")] = None,
     features: Annotated[str | None, typer.Option(help="The feature network: see `figment list metrics`.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Diffusion: 1 is none.")] = None,
     as_json: Json = False,
 ) -> None:
     """Quality, diversity, speed, likelihood and memorisation of a run; or compare two folders of pictures."""
+    from figment.cli.progress import announce
     from figment.cli.reports import show_evaluation
+    from figment.core.config import parse_assignments
+    from figment.core.errors import UsageError
     from figment.evaluate import report
 
-    if other is not None:
-        figures = report.evaluate_folders(run, other, n=n, features=features)
+    others = [word for word in rest or [] if "=" not in word]
+    options = parse_assignments(word for word in rest or [] if "=" in word)
+    if guidance is not None:
+        options["guidance"] = guidance
+    if len(others) > 1 or (others and options):
+        raise UsageError("evaluate takes a run (with sampling settings), or two folders.")
+    if others:
+        figures = report.evaluate_folders(run, others[0], n=n, features=features)
     else:
-        figures = report.evaluate(run, n=n, features=features)
+        figures = report.evaluate(run, n=n, features=features, options=options, progress=announce)
     _print_json(figures) if as_json else show_evaluation(figures)
 
 

@@ -65,6 +65,10 @@ class Session:
         self.damping, self.scale, self.good = 1.0, 2.0**16 if self.precision == "fp16" else 1.0, 0
         self.window: dict[str, tuple[float, int]] = {}
         self.best: tuple[float, dict[str, Tensor]] | None = None
+        if run.training.monitor is not None and len(self.seats) > 1:
+            raise UsageError(
+                "training.monitor: the loss of one of two players says nothing of the samples. Leave it out."
+            )
         shares = processes.count * run.training.accumulate
         if run.training.batch % shares:
             raise UsageError(

@@ -18,6 +18,7 @@ from figment.core.model import Model, ModelConfig
 
 AnyModel = Annotated[pydantic.SerializeAsAny[ModelConfig], pydantic.BeforeValidator(ModelConfig.resolve)]
 UNTRAINED = ""
+FIRST_SHARE = 0.8  # of the minutes that go to a first stage trained along the way
 
 
 class FirstStage(Config):
@@ -58,6 +59,12 @@ class TwoStageConfig(ModelConfig):
         first = _read(value.get("first", cls.model_fields["first"].default))
         size = value.get("size", cls.model_fields["size"].default)
         return {**value, "first": first.model_copy(update={"size": size}) if isinstance(first, ModelConfig) else first}
+
+    def shares(self, minutes: float | None) -> tuple[float | None, float | None]:
+        """A run's minutes, split between its first stage and its second; a first stage that is there takes none."""
+        if minutes is None or not isinstance(self.first, ModelConfig):
+            return None, minutes
+        return FIRST_SHARE * minutes, (1 - FIRST_SHARE) * minutes
 
     @abstractmethod
     def check_first(self, first: Model) -> None:

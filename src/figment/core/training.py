@@ -20,6 +20,7 @@ from figment.core.processes import Processes, autocast
 from figment.core.publishing import publish
 from figment.core.run import Run, RunFolder, State, write_json
 from figment.core.session import Session, seed_of
+from figment.core.stages import TwoStageConfig
 from figment.core.threads import Threads
 
 Preview = Callable[[Model, Path], None]
@@ -218,7 +219,9 @@ class Loop:
         session, t = self.session, self.session.run.training
         self.begun = (0, session.clock.seconds)
         if self.first:
-            seconds = 60 * t.minutes if t.minutes else None
+            config = session.run.model
+            minutes = config.shares(t.minutes)[1] if isinstance(config, TwoStageConfig) else t.minutes
+            seconds = 60 * minutes if minutes else None
             torch.manual_seed(seed_of(session.run.seed, "fit"))
             for figures in model.fit(session.dataset, Budget(t.fit_rows, seconds, session.run.seed)):
                 session.clock.step += 1
