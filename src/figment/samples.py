@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pydantic
 import torch
 from torch import Tensor
 
-from figment.core.config import Config
+from figment.core.config import Config, parse
 from figment.core.data import Image, Spec
 from figment.core.errors import FigmentError, UsageError
 from figment.core.processes import resolve_precision
@@ -20,20 +21,22 @@ from figment.core.run import Precision, read_json, replacing
 from figment.pictures import grid, picture, read_recipe, save_png
 from figment.workbench import draw, load
 
+MOST = 1_000_000  # samples in one file or folder
+
 
 class Recipe(Config):
     """All that fixes a picture beside the weights: samples start ... start + n - 1 of a seed; `index` picks one."""
 
     weights: str
     model: str
-    n: int
+    n: int = pydantic.Field(ge=1, le=MOST)
     seed: int
-    start: int
-    batch: int
+    start: int = pydantic.Field(ge=0)
+    batch: int = pydantic.Field(ge=1)
     precision: Precision
     label: str | None = None
     sampling: dict[str, Any] = {}
-    index: int | None = None
+    index: int | None = pydantic.Field(None, ge=0)
     threads: int
     torch: str
 
@@ -54,24 +57,25 @@ def save_samples(
 ) -> list[Path]:
     """Draws samples start ... start + n - 1 into `x.png` (one grid), `x.npz` (arrays) or a folder (one file each).
 
-    Returns the files written. Raises UsageError for a label or an option the model does not have.
+    Returns the files written. Raises UsageError for a number, label or option that cannot be.
     """
     model, out = load(run, device), Path(out)
     if out.suffix not in ("", ".png", ".npz"):
         raise UsageError(f"--out {out}: samples go into a .png, a .npz, or a folder.")
-    recipe = Recipe(
-        weights=weights_of(run),
-        model=model.config.kind,
-        n=n,
-        seed=seed,
-        start=start,
-        batch=batch,
-        precision=resolve_precision(precision, model.device, isinstance(model.spec.x, Image)),
-        label=label,
-        sampling=dict(options or {}),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
+    values = {
+        "weights": weights_of(run),
+        "model": model.config.kind,
+        "n": n,
+        "seed": seed,
+        "start": start,
+        "batch": batch,
+        "precision": resolve_precision(precision, model.device, isinstance(model.spec.x, Image)),
+        "label": label,
+        "sampling": dict(options or {}),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+    recipe = parse(Recipe, values)
     x, c = follow(model, recipe, progress)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".npz":
@@ -87,17 +91,12 @@ def follow(
     model: Any, recipe: Recipe, progress: Callable[[int], None] | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The samples of a recipe."""
-    given = None
-    if recipe.label is not None:
-        if model.spec.label is None:
-            raise UsageError(f"--label {recipe.label}: this model was trained without labels ({model.spec.name}).")
-        given = {"label": model.spec.label.read(recipe.label)}
     return draw(
         model,
         recipe.n,
         seed=recipe.seed,
         start=recipe.start,
-        given=given,
+        given=model.spec.given(recipe.label),
         options=recipe.sampling,
         batch=recipe.batch,
         precision=recipe.precision,
@@ -107,11 +106,13 @@ def follow(
 
 def redraw(run: str | Path, source: str | Path, out: str | Path, device: str = "cpu") -> Path:
     """Draws a saved picture again from the recipe it carries. Raises UsageError where other weights made it."""
-    from figment.core.config import parse
-
+    if Path(out).suffix != ".png":
+        raise UsageError(f"--out {out}: a picture is drawn again into a .png.")
     recipe, model = parse(Recipe, read_recipe(source)), load(run, device)
     if recipe.weights != weights_of(run):
         raise UsageError(f"{source} was drawn by other weights ({recipe.model}) than those of {run}.")
+    if recipe.index is not None and recipe.index >= recipe.n:
+        raise UsageError(f"the recipe in {source} is damaged: it names sample {recipe.index} of {recipe.n}.")
     x, c = follow(model, recipe)
     chosen = slice(None) if recipe.index is None else slice(recipe.index, recipe.index + 1)
     image = render(model.spec, x[chosen], {k: v[chosen] for k, v in c.items()}, alone=recipe.index is not None)

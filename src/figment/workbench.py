@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.memory import keep_freed_memory
-from figment.core.model import CanDecode, CanEncode, CanSample, Fits, Learns, Model, ModelConfig, with_sampling
+from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, size_of, with_sampling
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
 from figment.core.run import DataConfig, Precision, Run, RunFolder, read_json, write_json
@@ -35,6 +35,7 @@ from figment.core.training import Event, training
 from figment.pictures import picture, save_png
 
 DEFAULT_MINUTES = 5.0
+BOUNDS = ("training.steps", "training.minutes")
 LONGEST_CONFIG = 1_000_000  # bytes
 Watch = Callable[[Iterator[Event]], None]
 
@@ -49,17 +50,24 @@ def plan(
 ) -> Run:
     """The run that a preset or a kind, data, and dotted overrides describe.
 
-    `base` is a whole or partial run (from `--config`) laid over the preset. Raises UsageError.
+    `base` is a whole or partial run (from `--config`) laid over the preset; overrides win over it. Raises UsageError.
     """
     from figment.data import parse as parse_data
 
-    preset = _preset(model) if isinstance(model, str) else {"model": model.model_dump(mode="json")}
+    preset = _preset(model if isinstance(model, str) else model.kind)
+    if isinstance(model, ModelConfig):
+        preset = {**preset, "model": model.model_dump(mode="json")}
+    asked, found = preset["model"]["kind"], (base or {}).get("model")
+    if isinstance(found, Mapping) and found.get("kind", asked) != asked and found["kind"] in registry.kinds("model"):
+        raise UsageError(f"the config describes a '{found['kind']}', not the '{asked}' that was asked for.")
     source = parse_data(data) if isinstance(data, str) else data
     tree = _merge({"training": {}, **preset}, base or {}) | {"data": source.resolved().model_dump(mode="json")}
     if seed is not None:
         tree["seed"] = seed
-    run = parse(Run, tree)
-    run = run.override(overrides or {})
+    overrides = overrides or {}
+    if sum(overrides.get(bound) is not None for bound in BOUNDS) == 1:
+        overrides = {**dict.fromkeys(BOUNDS), **overrides}
+    run = parse(Run, tree).override(overrides)
     if run.training.steps is None and run.training.minutes is None:
         run = run.override({"training.minutes": DEFAULT_MINUTES})
     if run.training.steps is not None and run.training.minutes is not None:
@@ -108,14 +116,16 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def free_folder(run: Run, root: Path = Path("runs")) -> Path:
-    """`runs/MODEL-DATA`, `-2`, ...: the first that does not exist."""
+def default_folder(run: Run, resume: bool, root: Path = Path("runs")) -> Path:
+    """`runs/MODEL-DATA`, `-2`, ...: the first that does not exist; to resume, the last that does."""
     source = getattr(run.data, "name", None) or getattr(run.data, "path", None) or run.data.kind
     name = f"{run.model.kind}-{Path(str(source)).stem or run.data.kind}"
-    number = 1
-    while (root / (name if number == 1 else f"{name}-{number}")).exists():
-        number += 1
-    return root / (name if number == 1 else f"{name}-{number}")
+    last, path = None, root / name
+    for number in count(2):
+        if not path.exists():
+            break
+        last, path = path, root / f"{name}-{number}"
+    return last if resume and last else path
 
 
 def train(
@@ -133,10 +143,10 @@ def train(
     watch: Watch | None = None,
     **overrides: Any,
 ) -> RunFolder:
-    """Trains a model on data and returns its finished run folder.
+    """Trains a model on data, by the recipe of its preset, and returns its finished run folder.
 
     `overrides` are dotted settings, written with a double underscore: `training__lr=1e-3`. `watch` receives the
-    events (None: a progress line on a terminal). Raises UsageError, DataError, Diverged, InvalidCheckpoint.
+    events (None: nothing is shown). Raises UsageError, DataError, Diverged, InvalidCheckpoint.
     """
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
     settings |= {f"training.{k}": v for k, v in {"steps": steps, "minutes": minutes}.items() if v is not None}
@@ -161,7 +171,7 @@ def execute(
     `announce` receives a line on what is about to be done, and what was done to the data.
     """
     processes = Processes(device)
-    folder = RunFolder(out if out is not None else free_folder(run))
+    folder = RunFolder(out if out is not None else default_folder(run, resume))
     processes.wait()  # all have chosen the same folder before one makes it
     if processes.first:
         claim(folder, run, resume=resume, overwrite=overwrite)
@@ -177,9 +187,7 @@ def execute(
             for note in dataset.notes:
                 announce(note)
         run.model.check(dataset.spec)
-        stages = {"device": device, "remedy": remedy, "watch": watch}
-        two = isinstance(run.model, TwoStageConfig)
-        model = _second_stage(run, folder, dataset, stages) if two else build(run, dataset)
+        model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
         if init is not None:
             _initialise(model, Path(init))
         if processes.first:
@@ -199,30 +207,26 @@ def execute(
 
 
 def build(run: Run, dataset: Dataset) -> Model:
-    """The model of a run with its initial weights, which are a function of the seed."""
+    """The model of a run with its initial weights, which are a function of the seed; on its first stage, where that is
+    a run."""
+    config = run.model
     with torch.random.fork_rng([]):
         torch.manual_seed(run.seed)
-        return run.model.build(dataset.spec)
+        if isinstance(config, TwoStageConfig) and not isinstance(config.first, ModelConfig):
+            return config.with_first(load(str(config.first)), dataset.spec)
+        return config.build(dataset.spec)
 
 
-def _second_stage(run: Run, folder: RunFolder, dataset: Dataset, stages: Mapping[str, Any]) -> Model:
-    """The model on its first stage: another run's, or one trained now in RUN/first/ within the same budget."""
+def _staged(run: Run, folder: RunFolder, **stages: Any) -> Run:
+    """The run with its first stage trained, in RUN/first/ and within the same budget, where there is one to train."""
     config = run.model
-    assert isinstance(config, TwoStageConfig)
-    path = config.first
-    if isinstance(path, ModelConfig):
-        first = plan(path, run.data, seed=run.seed, base={"training": _preset(path.kind).get("training", {})})
-        minutes, _ = config.shares(run.training.minutes)
-        same = {"training.steps": run.training.steps, "training.precision": run.training.precision}
-        first = first.override({**same, "training.minutes": minutes})
-        path = str(execute(first, folder.path / "first", resume=True, **stages).path)
-    return config.with_first(load(str(path)), dataset.spec)
-
-
-def size_of(model: Model) -> int:
-    """How many numbers a model has learned: its parameters, and the buffers of one that is fitted in closed form."""
-    learned = chain(model.parameters(), model.buffers() if isinstance(model, Fits) else ())
-    return sum(tensor.numel() for tensor in learned if tensor.is_floating_point())
+    if not (isinstance(config, TwoStageConfig) and isinstance(config.first, ModelConfig)):
+        return run
+    minutes, _ = config.shares(run.training.minutes)
+    same = {"training.steps": run.training.steps, "training.precision": run.training.precision}
+    first = plan(config.first, run.data, seed=run.seed).override({**same, "training.minutes": minutes})
+    trained = execute(first, folder.path / "first", resume=True, **stages)
+    return run.model_copy(update={"model": config.model_copy(update={"first": str(trained.path)})})
 
 
 def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str:
@@ -370,11 +374,7 @@ def draw(
 
 def sample(model: Any, n: int = 16, seed: int = 0, *, label: str | int | None = None, **options: Any) -> np.ndarray:
     """n samples in the user's own form: uint8 `(n, H, W, C)` pictures, float32 `(n, D)` rows."""
-    given = None
-    if label is not None:
-        if model.spec.label is None:
-            raise UsageError(f"this model was trained without labels ({model.spec.name}): leave the label out.")
-        given = {"label": model.spec.label.read(str(label))}
+    given = model.spec.given(None if label is None else str(label))
     x, _ = draw(model, n, seed=seed, given=given, options=options)
     return model.spec.x.to_user(x)
 
@@ -384,10 +384,11 @@ def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]
 
     Returns parameters, peak_memory_bytes, seconds_per_step, steps and seconds.
     """
-    model = build(run, dataset)
+    run.model.check(dataset.spec)
+    processes, model = Processes(device), build(run, dataset)
     figures: dict[str, Any] = {"parameters": size_of(model)}
     if isinstance(model, Learns):
-        session = Session(run, dataset, model, Processes(device))
+        session = Session(run, dataset, model, processes)
         session.take_step(0.0)
         begun = time.perf_counter()
         session.take_step(0.0)
@@ -398,6 +399,6 @@ def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]
         figures["examples_per_second"] = t.batch / seconds
     unit = 1 if sys.platform == "darwin" else 1024
     figures["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    if torch.cuda.is_available():
+    if processes.device.type == "cuda":
         figures["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
     return figures

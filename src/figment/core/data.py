@@ -96,7 +96,7 @@ class Classes(Config):
         """A class by name, or by number where the names are no numbers. Raises UsageError."""
         if text in self.names:
             return self.names.index(text)
-        if text.isdecimal() and int(text) < self.count:
+        if text.isdecimal() and int(text) < self.count and not any(name.isdecimal() for name in self.names):
             return int(text)
         raise UsageError(f"There is no label '{text}'. {did_you_mean(text, self.names)}")
 
@@ -118,6 +118,14 @@ class Spec(Config):
         """The class condition, where there is one."""
         part = self.c.get("label")
         return part if isinstance(part, Classes) else None
+
+    def given(self, label: str | None) -> dict[str, int]:
+        """The conditions that a label asked for fixes. Raises UsageError where there is none of that name."""
+        if label is None:
+            return {}
+        if self.label is None:
+            raise UsageError(f"label {label}: this model was trained without labels ({self.name}). Leave it out.")
+        return {"label": self.label.read(label)}
 
     def conditions(self, noise: Noise, given: Mapping[str, int] | None = None) -> dict[str, Tensor]:
         """One condition a sample: those given, else drawn by training frequency."""

@@ -235,6 +235,12 @@ class HasSampling(CanSample):
         """A final wrapper that samples so, and encodes / decodes where the sampler is deterministic."""
 
 
+def size_of(model: Model) -> int:
+    """How many numbers a model has learned: its parameters, and the buffers of one that is fitted in closed form."""
+    learned: Iterator[Tensor] = chain(model.parameters(), model.buffers() if isinstance(model, Fits) else ())
+    return sum(tensor.numel() for tensor in learned if tensor.is_floating_point())
+
+
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasBound, HasEnergy, CanDenoise,
     CanClassify, HasFeatures, HasSampling,

@@ -14,7 +14,7 @@ from figment.core.checkpoint import load_model_tensors, model_tensors, read_tens
 from figment.core.config import parse
 from figment.core.data import FORMAT, Image, Spec
 from figment.core.errors import InvalidCheckpoint, UsageError
-from figment.core.model import Model, abilities, density
+from figment.core.model import Model, abilities, density, size_of
 from figment.core.run import Run, read_json
 
 
@@ -59,7 +59,7 @@ def load_model(path: Path) -> Model:
 
 
 def _card(model: Model, run: Run) -> str:
-    spec, parameters = model.spec, sum(p.numel() for p in model.parameters())
+    spec = model.spec
     shape = " x ".join(map(str, spec.x.shape))
     labels = f"\nConditional on {spec.label.count} labels." if spec.label else ""
     what = "pictures" if isinstance(spec.x, Image) else "rows"
@@ -69,7 +69,7 @@ tags: [generative-model, {run.model.kind}]
 ---
 # {run.model.kind} on {spec.name}
 
-Learned from {what} of {shape} with {parameters:,} parameters; density: {density(model) or "none"};
+Learned from {what} of {shape} with {size_of(model):,} parameters; density: {density(model) or "none"};
 abilities: {", ".join(abilities(model))}.{labels}
 
     figment sample FOLDER -n 16 --out samples.png

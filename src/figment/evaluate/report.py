@@ -13,7 +13,7 @@ import torch
 
 from figment.core.data import Dataset
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanEncode, CanSample, Model
+from figment.core.model import CanDecode, CanEncode, CanSample, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, features_for
 from figment.evaluate.frechet import frechet, interval
@@ -60,7 +60,7 @@ def evaluate(
     of the run's own; `options` are sampling choices. Raises UsageError, DataError, InvalidCheckpoint.
     """
     from figment.data import parse
-    from figment.workbench import load, size_of
+    from figment.workbench import load
 
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     value, status = folder.read_run(), folder.read_status()
