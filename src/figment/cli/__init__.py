@@ -20,9 +20,6 @@ def main() -> None:
     except FigmentError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:  # a full disk, a folder without permission
         print(f"error: {error.strerror or error}: {error.filename or '?'}", file=sys.stderr)
         sys.exit(1)

@@ -216,7 +216,7 @@ def evaluate(
 ) -> None:
     """Quality, diversity, speed, likelihood and memorisation of a run; or compare two folders of pictures."""
     from figment.cli.progress import announce
-    from figment.cli.reports import show_evaluation
+    from figment.cli.reports import show_figures
     from figment.core.config import parse_assignments
     from figment.core.errors import UsageError
     from figment.evaluate import report
@@ -231,7 +231,7 @@ def evaluate(
         figures = report.evaluate_folders(run, others[0], n=n, features=features)
     else:
         figures = report.evaluate(run, n=n, features=features, options=options, progress=announce)
-    _print_json(figures) if as_json else show_evaluation(figures)
+    _print_json(figures) if as_json else show_figures(figures)
 
 
 @app.command()
@@ -271,13 +271,7 @@ def show(
     what: Annotated[Path, typer.Argument(help="A run folder, or a picture that figment drew.")], as_json: Json = False
 ) -> None:
     """What a run or a picture was made with."""
-    from figment.cli.reports import describe
+    from figment.cli.reports import describe, show_figures
 
     value = describe(what)
-    if as_json:
-        _print_json(value)
-    else:
-        from figment.cli.progress import flat
-
-        for key, text in flat(value):
-            typer.echo(f"{key:32} {text}")
+    _print_json(value) if as_json else show_figures(value)

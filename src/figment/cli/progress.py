@@ -16,7 +16,7 @@ QUIET_SECONDS = 10.0
 
 
 def console() -> Console:
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)  # names of files are no markup
 
 
 def announce(line: str) -> None:
@@ -64,7 +64,7 @@ def _plain(events: Iterator[Event], label: str) -> None:
     for event in events:
         if isinstance(event, Note):
             if event.path is None:
-                out.print(f"{label}: {event.text}")
+                out.print(f"{label}: {event.text}", soft_wrap=True)
             continue
         last = event
         if time.monotonic() - shown >= QUIET_SECONDS:
@@ -86,7 +86,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> None:
     """Rows as a table on stdout; plain text where it is piped."""
     if not rows:
         return
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[str(row.get(name, "")) for name in names] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
@@ -98,7 +98,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> None:
     view = Table(*names, box=None, header_style="bold")
     for line in cells:
         view.add_row(*line)
-    Console().print(view)
+    Console(markup=False, emoji=False).print(view)
 
 
 def flat(value: Mapping[str, object], path: str = "") -> Iterator[tuple[str, str]]:

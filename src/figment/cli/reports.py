@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,12 @@ import typer
 
 from figment.cli.progress import announce, flat, show_training
 from figment.core.errors import UsageError
-from figment.core.run import RunFolder
+from figment.core.run import RunFolder, read_json
 from figment.pictures import read_recipe
 
 
-def show_evaluation(figures: Mapping[str, Any]) -> None:
-    """One row of figures, a line each."""
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """Nested figures, a line each."""
     for key, text in flat(figures):
         typer.echo(f"{key:32} {text}")
 
@@ -73,5 +72,5 @@ def describe(what: Path) -> dict[str, Any]:
     for name in ("env", "evaluation"):
         path = folder.path / f"{name}.json"
         if path.exists():
-            described[name] = json.loads(path.read_text())
+            described[name] = read_json(path)
     return described

@@ -72,9 +72,18 @@ def _faults(config: type[Config], error: pydantic.ValidationError) -> Iterable[s
     for fault in error.errors():
         path = ".".join(str(part) for part in fault["loc"]) or config.__name__
         if fault["type"] == "extra_forbidden":
-            yield f"'{path}' is not a setting here. {did_you_mean(str(fault['loc'][-1]), config.model_fields)}"
+            *parents, leaf = map(str, fault["loc"])
+            yield f"'{path}' is not a setting here. {did_you_mean(leaf, _group(config, parents).model_fields)}"
         else:
             yield f"'{path}': {fault['msg']} (given: {fault['input']!r:.120})"
+
+
+def _group(config: type[Config], path: Iterable[str]) -> type[Config]:
+    """The config class that a path of fields leads to, as far as the fields are configs."""
+    for name in path:
+        inner = config.model_fields[name].annotation if name in config.model_fields else None
+        config = inner if isinstance(inner, type) and issubclass(inner, Config) else config
+    return config
 
 
 def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
@@ -88,6 +97,6 @@ def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"'{word}' is not KEY=VALUE, such as model.latent=32 or training.lr=1e-3.")
         try:
             assignments[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             assignments[key] = text
     return assignments

@@ -102,9 +102,12 @@ class RunFolder:
     status = property(lambda self: self.path / "status.json")
 
     def read_run(self) -> Run:
-        """The value this folder was made with. Raises InvalidCheckpoint where there is none or it is damaged."""
+        """The value this folder was made with. Raises UsageError where there is no folder, InvalidCheckpoint where it
+        holds no run or a damaged one."""
         from figment.core.config import parse
 
+        if not self.path.exists():
+            raise UsageError(f"there is no run at {self.path}.")
         return parse(Run, read_json(self.run))
 
     def exists(self) -> bool:
@@ -202,7 +205,7 @@ def read_json(path: Path) -> Any:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise InvalidCheckpoint(f"{path} is missing: {path.parent} is no finished run.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise InvalidCheckpoint(f"{path} cannot be read: {error}") from None
     if isinstance(value, dict) and isinstance(value.get("format"), int) and value["format"] > FORMAT:
         raise InvalidCheckpoint(f"{path} has format {value['format']}; this figment reads up to {FORMAT}: upgrade it.")
