@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import time
@@ -18,6 +17,7 @@ from figment.core.data import Dataset, Image
 from figment.core.errors import UsageError
 from figment.core.model import CanSample, density
 from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, write_json, write_text
+from figment.core.stages import TwoStageConfig
 from figment.core.training import Stopped
 from figment.evaluate import page, report, trilemma
 from figment.pictures import picture, save_png
@@ -59,12 +59,14 @@ def compare(
     """
     out, say = Path(out), announce or (lambda line: None)
     check_name(out)
-    if (data is None) == (runs is None):
+    if (data is None) == (not runs):
         raise UsageError("compare takes either one data set or run folders.")
     entries = _planned(data, models or MODELS, out, minutes, seed) if data is not None else _trained(runs or ())
     settings = {"minutes": minutes if data is not None else None, "seed": seed, "n": n, "features": features}
     source = (entries[0].run or RunFolder(entries[0].folder).read_run()).data
     dataset = source.build()
+    for note in dataset.notes:
+        say(note)
     out.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {
         "data": _describe(source, dataset),
@@ -166,9 +168,10 @@ def _row(
         batch = dataset.held_out.gather(_rows_shown(dataset))
         recipe = {"model": entry.name, "weights": weights, "reconstructions": len(batch)}
         save_png(picture(dataset.spec, reconstruct(model, batch.x, batch.c)), pictures, recipe)
-    first = getattr(entry.run.model, "first", None) if entry.run else None
-    if isinstance(first, str):  # what the first stage took is part of what the second one takes
-        row["first_stage_seconds"] = RunFolder(first).read_status().get("seconds", 0.0)
+    config = (entry.run or RunFolder(entry.folder).read_run()).model
+    if isinstance(config, TwoStageConfig):  # what the first stage took is part of what the second one takes
+        path = Path(config.first) if isinstance(config.first, str) else entry.folder / "first"
+        row["first_stage_seconds"] = RunFolder(path.resolve()).read_status().get("seconds", 0.0)
         row["train_seconds"] += row["first_stage_seconds"]
     return {**row, "model": entry.name, "weights": weights, "density": density(model)}
 
@@ -218,7 +221,7 @@ def _commands(
 def _machine(entries: Sequence[Entry]) -> dict[str, Any]:
     """What the figures of speed depend on, as the first run that got that far wrote it down."""
     paths = [entry.folder / "env.json" for entry in entries]
-    environment: dict[str, Any] = next((json.loads(path.read_text()) for path in paths if path.exists()), {})
+    environment: dict[str, Any] = next((read_json(path) for path in paths if path.exists()), {})
     keys = ("processor", "cores", "threads", "device", "precision", "torch", "python", "system")
     return {key: environment.get(key) for key in keys}
 
