@@ -105,7 +105,7 @@ def test_the_remedy_goes_back_with_half_the_rate(
     first, lr = stop or 0, run.training.lr
     assert taken == [lr] * (4 - first) + [lr / 2] * (9 - first)
     assert any(note == f"remedy: learning rate x 0.5 from step {first}" for note in notes)
-    assert [line["step"] for line in RunFolder(tmp_path / "run").read_metrics()] == [2, 4, 6, 8]
+    assert [line["step"] for line in RunFolder(tmp_path / "run").read_metrics()] == [2, 4, 6, 8, 9]
 
 
 def test_going_back_to_the_start_forgets_the_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

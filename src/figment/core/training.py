@@ -145,7 +145,7 @@ class Loop:
     def _steps(self, caught: list[int]) -> Iterator[Event]:
         session, t, remedies = self.session, self.session.run.training, 0
         shown = int(session.progress(session.clock.seconds) * t.previews)
-        if self.remedy and not self.checkpoints.steps():
+        if self.remedy and session.clock.step == 0:  # the folder may be ahead of a process: its step is not
             self.save()
         while True:
             seconds, stop, save = self._agree(caught)
@@ -192,7 +192,7 @@ class Loop:
         rate = steps * session.run.training.batch / max(since, 1e-9)
         parts = {name: total / count for name, (total, count) in session.window.items()}
         progress = session.progress(seconds)
-        if clock.step % session.run.training.log_every == 0:
+        if clock.step % session.run.training.log_every == 0 or progress >= 1:
             line = {"step": clock.step, "seconds": round(seconds, 3), "examples_per_second": round(rate, 1), **parts}
             if self.first:
                 self.folder.append_metrics(line)
