@@ -1,0 +1,32 @@
+"""Each alarm fires on the sign it names and on nothing healthy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from figment.core.alarms import LINES, from_log, from_samples
+
+HEALTHY = [{"loss": 1 / (i + 1), "gradient_norm": 1.0} for i in range(LINES)]
+GAME = [{"discriminator.loss": 0.6 + 0.01 * (i % 3), "discriminator.accuracy": 0.7} for i in range(LINES)]
+
+
+@pytest.mark.parametrize("lines", [HEALTHY, GAME, HEALTHY[:3], []])
+def test_healthy_logs_are_quiet(lines: list[dict[str, float]]) -> None:
+    assert from_log(lines) == []
+
+
+def test_constant_loss_is_told() -> None:
+    assert "has not changed" in from_log([{"loss": 0.5}] * LINES)[0]
+    assert from_log([{"loss": 0.5}] * (LINES - 1)) == []
+
+
+def test_a_discriminator_that_wins_is_told() -> None:
+    won = [{"discriminator.loss": 1e-4 * (i + 1), "discriminator.accuracy": 1.0} for i in range(LINES)]
+    assert "discriminator has won" in from_log(won)[0]
+
+
+def test_equal_samples_are_told() -> None:
+    one = torch.randn(1, 1, 8, 8)
+    assert from_samples(one.expand(16, 1, 8, 8))
+    assert not from_samples(torch.randn(16, 1, 8, 8))
