@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from figment import presets, registry
+from figment.core.alarms import from_samples
 from figment.core.config import parse
 from figment.core.data import Dataset, Image, Noise, Spec
 from figment.core.errors import UsageError, did_you_mean
@@ -311,16 +312,21 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
     }
 
 
-def preview(dataset: Dataset, model: Model, path: Path) -> None:
-    """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction."""
+def preview(dataset: Dataset, model: Model, path: Path) -> list[str]:
+    """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction.
+
+    Returns what is wrong with the samples, a sentence each.
+    """
     n = 64 if isinstance(model.spec.x, Image) else 1024
     if isinstance(model, CanSample):
         x, c = draw(model, n, seed=0, precision=None)
         save_png(picture(model.spec, x, c), path, {"model": model.config.kind, "seed": 0, "start": 0, "n": n})
-    elif isinstance(model, CanEncode) and isinstance(model, CanDecode):
+        return from_samples(x)
+    if isinstance(model, CanEncode) and isinstance(model, CanDecode):
         batch = dataset.held_out.gather(np.arange(min(n // 2, len(dataset.held_out)))).to(model.device)
         pairs = torch.stack([batch.x, reconstruct(model, batch.x, batch.c)], 1).flatten(0, 1)
         save_png(picture(model.spec, pairs), path, {"model": model.config.kind, "reconstructions": len(batch)})
+    return []
 
 
 def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from figment.core import alarms
 from figment.core.checkpoint import Checkpoints, read_state
 from figment.core.data import Dataset
 from figment.core.errors import Diverged, FigmentError, InvalidCheckpoint
@@ -23,7 +25,7 @@ from figment.core.session import Session, seed_of
 from figment.core.stages import TwoStageConfig
 from figment.core.threads import Threads
 
-Preview = Callable[[Model, Path], None]
+Preview = Callable[[Model, Path], Sequence[str]]  # writes a picture; returns what is wrong with it
 REMEDIES = 3
 
 
@@ -128,6 +130,8 @@ class Loop:
         self.threads = Threads(alone and session.run.training.steps is None)
         self.finished = False
         self.saved_at = self.status_at = 0.0
+        self.lines: deque[Mapping[str, float]] = deque(maxlen=alarms.LINES)
+        self.told: set[str] = set()
         self.begun = (0, 0.0)
 
     def events(self, caught: list[int]) -> Generator[Event]:
@@ -173,6 +177,7 @@ class Loop:
                 yield from self._go_back(error)
                 continue
             yield self._log(progress)
+            yield from self._warn(alarms.from_log(self.lines))
         yield Note("checkpoint saved", self.save())
 
     def _agree(self, caught: list[int]) -> tuple[float, signal.Signals | None, bool]:
@@ -196,6 +201,7 @@ class Loop:
             line = {"step": clock.step, "seconds": round(seconds, 3), "examples_per_second": round(rate, 1), **parts}
             if self.first:
                 self.folder.append_metrics(line)
+            self.lines.append(parts)
             session.window = {}
         event = Step(clock.step, progress, seconds, rate, session.seconds_left(progress, seconds), parts)
         if self.first and seconds - self.status_at >= 2:
@@ -212,8 +218,16 @@ class Loop:
             path = self.folder.samples / f"step-{session.clock.step:06d}.png"
             path.parent.mkdir(exist_ok=True)
             with session.published() as model, torch.no_grad(), autocast(session.precision, session.processes.device):
-                self.preview(model, path)
+                wrong = self.preview(model, path)
             yield Note("picture written", path)
+            yield from self._warn(wrong)
+
+    def _warn(self, warnings: Iterable[str]) -> Iterator[Event]:
+        """Each warning once, at the moment it first holds."""
+        for text in warnings:
+            if text not in self.told:
+                self.told.add(text)
+                yield Note(f"warning: {text}")
 
     def _fit(self, model: Fits, caught: list[int]) -> Iterator[Event]:
         session, t = self.session, self.session.run.training
