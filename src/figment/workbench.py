@@ -29,7 +29,7 @@ from figment.core.memory import keep_freed_memory
 from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, size_of, with_sampling
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
-from figment.core.run import DataConfig, Precision, Run, RunFolder, read_json, write_json
+from figment.core.run import DataConfig, Precision, Run, RunFolder, check_name, read_json, write_json
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
@@ -241,7 +241,8 @@ def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str
 
 
 def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None:
-    """Makes the folder this run's, or raises UsageError: it exists, or it is another run's."""
+    """Makes the folder this run's, or raises UsageError: no name for one, it exists, or it is another run's."""
+    check_name(folder.path)
     if folder.path.exists() and not folder.path.is_dir():
         raise UsageError(f"{folder.path} is a file: choose another --out.")
     unstarted = {"run.json", "run.lock"}  # all there is of a run whose data or settings were refused

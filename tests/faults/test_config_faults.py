@@ -11,7 +11,7 @@ import pytest
 from figment import workbench
 from figment.cli import main
 from figment.core.errors import UsageError
-from figment.core.run import RunFolder
+from figment.core.run import check_name
 
 TRAIN = ["train", "vae", "--data", "digits", "--out", "run", "--steps", "2"]
 
@@ -133,12 +133,12 @@ def test_a_run_value_is_a_config(tmp_path: Path) -> None:
 )
 def test_names_that_hide_or_break_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
-        RunFolder(name)
+        check_name(Path(name))
 
 
 def test_usual_names_are_taken(tmp_path: Path) -> None:
     for name in ("runs/vae-digits", str(tmp_path / "mine"), "ein Lauf", "日本"):
-        RunFolder(name)
+        check_name(Path(name))
 
 
 def test_a_refused_run_leaves_its_name_free(capsys, monkeypatch) -> None:

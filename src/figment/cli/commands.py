@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +27,9 @@ PrecisionOption = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, default=str))
+    from figment.core.run import to_json
+
+    typer.echo(to_json(value))
 
 
 def _choice(option: str, value: str, known: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -63,8 +64,6 @@ class TrainingConfig(Config):
 
     def rate(self, progress: float) -> float:
         """The learning rate at a progress in [0, 1]."""
-        import math
-
         if progress < self.warmup:
             return self.lr * max(progress / self.warmup, 1e-3)
         left = (1 - progress) / (1 - self.warmup)
@@ -91,7 +90,6 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
-        check_name(self.path)
 
     run = property(lambda self: self.path / "run.json")
     model = property(lambda self: self.path / "model")
@@ -196,7 +194,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, default=str) + "\n")
+    write_text(path, to_json(value) + "\n")
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON: a figure that is not finite becomes null."""
+    return json.dumps(_finite(value), indent=1, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path) -> Any:

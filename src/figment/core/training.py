@@ -275,6 +275,7 @@ class Loop:
         session = self.session
         if self.first:
             self.checkpoints.sweep()
+        session.processes.wait()
         bad: list[Exception] = []
         for path, error in self.checkpoints.newest_valid():
             if error is not None:
