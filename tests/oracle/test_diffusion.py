@@ -269,6 +269,27 @@ def test_every_prediction_on_every_schedule(kind, name):
     assert torch.isfinite(model.sample(batch.c, Noise(0, range(16)))).all()
 
 
+def test_weighted_by_snr_an_error_of_x_counts_as_that_of_the_noise():
+    """x_t fixes one from the other: snr |x - x_hat|^2 = |noise - noise_hat|^2; min-snr is that up to an SNR of 5."""
+    torch.manual_seed(0)
+    times = torch.linspace(0.05, 0.95, 19)[:, None]
+    for kind in PREDICTIONS:
+        prediction = Prediction(kind)
+        weigh = {
+            name: DiffusionConfig(size="tiny", prediction=kind, weighting=name).build(rows(2))
+            for name in ("snr", "min-snr")
+        }
+        schedule = weigh["snr"].schedule
+        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
+        x, noise, error = torch.randn(3, 19, 2)
+        off = prediction.target(x + sigma * error, noise - alpha * error, alpha, sigma)
+        squared = (off - prediction.target(x, noise, alpha, sigma)) ** 2
+        for name, most in (("snr", torch.inf), ("min-snr", 5.0)):
+            snr = (alpha / sigma) ** 2
+            expected = snr.clamp(max=most) * (sigma * error) ** 2
+            torch.testing.assert_close(weigh[name]._weight(alpha, sigma) * squared, expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(1, 9, 13), (3, 8, 8)])
 @pytest.mark.parametrize("options", [{}, {"sampler": "ddpm", "guidance": 2.0}, {"sampler": "heun", "steps": 8}])
 def test_a_sample_does_not_depend_on_its_batch(shape, options):

@@ -19,7 +19,6 @@ from figment.core.model import (
     HasSampling,
     Learns,
     Loss,
-    Measure,
     Model,
     ModelConfig,
     Player,
@@ -53,8 +52,8 @@ class DiffusionConfig(ModelConfig):
     steps: int = pydantic.Field(1000, ge=2, le=100_000, description="noising steps of the schedule; straight has none")
     rescale: bool = pydantic.Field(True, description="betas times 1000 / steps: without it few steps leave signal over")
     prediction: PredictionName = pydantic.Field("flow", description="what the network predicts")
-    weighting: Literal["plain", "min-snr", "bound"] = pydantic.Field(
-        "plain", description="weight of squared errors: 1 on the prediction, min(SNR, 5) on x, or as in the bound"
+    weighting: Literal["plain", "min-snr", "snr"] = pydantic.Field(
+        "plain", description="weight of squared errors: 1 on the prediction, min(SNR, 5) on x, or SNR on x (1 on noise)"
     )
     times: Literal["logit-normal", "uniform"] = pydantic.Field(
         "logit-normal", description="which noise levels are trained: the middle more often, or all alike"
@@ -82,19 +81,16 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
     """
 
     Sampling: ClassVar[type[Choices]] = Choices
+    config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig, spec: Spec):
         super().__init__(config, spec)
-        self.settings = config
+        self.measure = "mass" if isinstance(spec.x, Image) else "density"
         floor = FLOOR if config.prediction == "eps" else 0.0
         self.schedule = path(config.schedule, config.steps, config.rescale, floor)
         self.prediction = Prediction(config.prediction)
         self.network, embedding = _network(config, spec)
         self.label_embed = nn.Embedding(spec.label.count + 1, embedding) if spec.label else None
-
-    @property
-    def measure(self) -> Measure:  # type: ignore[override]
-        return "mass" if isinstance(self.spec.x, Image) else "density"
 
     def players(self) -> Sequence[Player]:
         return [Player("denoiser", [self], self.loss)]
@@ -104,7 +100,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
         t = self._times(len(x), x.device)
         alpha, sigma = self._rates(t, x)
         noise = torch.randn_like(x)
-        c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.settings.dropout)
+        c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.config.dropout)
         guess = self._predict(alpha * x + sigma * noise, t, c)
         error = (guess - self.prediction.target(x, noise, alpha, sigma)) ** 2
         value = (self._weight(alpha, sigma) * error).mean()
@@ -114,19 +110,19 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
         """One time an example, stratified over the batch."""
         u = (torch.rand(count, device=device) + torch.randperm(count, device=device)) / count
         u = u.clamp(1e-5, 1 - 1e-5)
-        if self.settings.times == "uniform":
+        if self.config.times == "uniform":
             return u
-        return (self.settings.centre + self.settings.spread * torch.special.ndtri(u)).sigmoid()
+        return (self.config.centre + self.config.spread * torch.special.ndtri(u)).sigmoid()
 
     def _weight(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Per example, relative to the error of the prediction.
 
         min-snr: Hang et al., "Efficient diffusion training via min-SNR weighting strategy" (2023).
         """
-        if self.settings.weighting == "plain":
+        if self.config.weighting == "plain":
             return torch.ones_like(alpha)
         snr = (alpha / sigma) ** 2
-        on_x = snr.clamp(max=5) if self.settings.weighting == "min-snr" else snr
+        on_x = snr.clamp(max=5) if self.config.weighting == "min-snr" else snr
         return on_x / self.prediction.precision(alpha, sigma)
 
     def _rates(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
