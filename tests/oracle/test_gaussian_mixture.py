@@ -86,6 +86,7 @@ def test_the_null_label_is_the_marginal_and_samples_follow_the_label():
     point, share = torch.tensor([[0.1, 0.2]]), float(np.mean(y))
     a, b, null = (model.log_prob(point, {"label": torch.tensor([label])}).exp() for label in (0, 1, 2))
     torch.testing.assert_close(null, (1 - share) * a + share * b)
+    torch.testing.assert_close(model.log_prob(point, {}).exp(), null)  # no label says as much as the null label
     drawn = {label: model.sample({"label": torch.full((4000,), label)}, Noise(3, range(4000))) for label in (0, 1, 2)}
     assert drawn[0].mean() == pytest.approx(0, abs=0.05)
     assert drawn[1].mean() == pytest.approx(4, abs=0.05)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from figment.core.data import Batch, Spec, Vector
+from figment.core.data import Batch, Classes, Spec, Vector
 from figment.core.model import Turn
 from figment.models.autoencoders.likelihoods import (
     bernoulli_log_mass,
@@ -183,6 +183,25 @@ def test_learned_sigma_is_the_residual_and_the_bound_stays_below_the_evidence():
     assert vae.variance.sqrt().item() == pytest.approx(residual.item(), rel=0.05)
     entropy = truth.evidence.entropy().item()
     assert -entropy - 0.5 < bound.item() < -entropy + 4 * truth.evidence.log_prob(x.double()).std().item() / 4000**0.5
+
+
+def test_no_label_is_the_null_label():
+    label = Classes(names=("a", "b"), frequencies=(0.5, 0.5))
+    torch.manual_seed(0)
+    vae = VAEConfig(latent=2, size="tiny").build(vectors(3).model_copy(update={"c": {"label": label}})).eval()
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # blocks start as the identity, blind to labels
+    x = torch.randn(4, 3)
+    null, first = ({"label": torch.full((4,), k)} for k in (2, 0))
+    torch.testing.assert_close(vae.encode(x, {}), vae.encode(x, null))
+    torch.testing.assert_close(vae.decode(x[:, :2], {}), vae.decode(x[:, :2], null))
+    assert (vae.encode(x, {}) - vae.encode(x, first)).abs().max() > 1e-3
+
+
+def test_rows_are_coded_in_float32_whatever_the_precision():
+    vae = VAEConfig(latent=2, size="tiny").build(vectors(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert vae.encode(torch.randn(4, 3), {}).dtype == torch.float32
 
 
 def test_log_densities_are_those_of_torch():

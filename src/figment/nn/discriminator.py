@@ -17,7 +17,7 @@ class Discriminator(nn.Module):
     """Pictures `(B, C, H, W)` and labels `(B,)` -> logits `(B,)`, float32; no normalisation, so that its gradient in x
     is its own.
 
-    Residual blocks halve the picture to about 7 pixels a side (padded at the edge to a multiple). With classes the
+    Residual blocks halve the picture to 4 to 7 pixels a side (padded at the edge to a multiple). With classes the
     logit is v.phi + e_y.phi / sqrt(F) (Miyato & Koyama, "cGANs with projection discriminator", 2018).
     """
 
@@ -77,7 +77,7 @@ class VectorDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         waves = [wave(rate * x) / rate for rate in self.rates for wave in (torch.sin, torch.cos)]
-        h = F.silu(self.body(torch.cat([x, *waves], dim=1))).float()
+        h = F.silu(self.body(torch.cat([x, *waves], dim=1)))
         return project(self.logit_out(h).float(), h, self.embed, label)
 
 

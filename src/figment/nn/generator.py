@@ -17,7 +17,7 @@ class Generator(nn.Module):
     """z `(B, latent)` and labels `(B,)` -> pictures `(B, C, H, W)` in [-1, 1], float32.
 
     A style w = f(z, y) modulates every convolution, as in Karras et al., "Analyzing and improving the image quality
-    of StyleGAN" (2020), without noise inputs: the picture is a function of (z, y). Features are grown from about 7
+    of StyleGAN" (2020), without noise inputs: the picture is a function of (z, y). Features are grown from 4 to 7
     pixels a side by doubling, `width` channels at full size and up to four times as many below; what exceeds H x W is
     cropped.
     """
@@ -84,4 +84,4 @@ class VectorGenerator(nn.Module):
         self.body = MLP(latent, dimensions, width, depth=3, embedding=width if classes else 0)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.body(z, None if self.embed is None else self.embed(label)).float()
+        return self.body(z, None if self.embed is None else self.embed(label))

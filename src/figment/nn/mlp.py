@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """`(B, inputs)` -> `(B, outputs)` through `depth` residual blocks of `width`; `embedding` `(B, E)` shifts and
-    scales each block's normalised input.
+    """`(B, inputs)` -> float32 `(B, outputs)` through `depth` residual blocks of `width`; `embedding` `(B, E)` shifts
+    and scales each block's normalised input.
 
     He et al., "Identity mappings in deep residual networks" (2016); Perez et al., "FiLM" (2018).
     """
@@ -27,7 +27,7 @@ class MLP(nn.Module):
         h = self.project_in(x)
         for block in self.blocks:
             h = block(h, embedding)
-        return self.project_out(torch.nn.functional.silu(self.norm(h)))
+        return self.project_out(torch.nn.functional.silu(self.norm(h))).float()
 
 
 class Block(nn.Module):

@@ -25,7 +25,7 @@ from figment.models.autoencoders.likelihoods import (
 from figment.nn.backbone import decoder_for, encoder_for
 
 LABEL_WIDTH = 64  # dimensions of a label's embedding
-SMALLEST_VARIANCE = 1e-6  # of the decoder, in model range: a quarter of a grey level
+SMALLEST_VARIANCE = 1e-6  # of the decoder, in model range: an eighth of a grey level
 
 
 class VAEConfig(ModelConfig):
@@ -83,10 +83,8 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
         return [Player("vae", modules, self.loss)]
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
-        x, c = (
-            batch.x,
-            self.spec.nulled(batch.c, torch.rand(len(batch), device=batch.x.device) < self.config.drop_label),
-        )
+        x = batch.x
+        c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.config.drop_label)
         mean, log_variance = self._posterior(x, c)
         decoded = self._decode(reparametrise(mean, log_variance), c)
         if self.config.decoder == "gaussian":
@@ -104,16 +102,20 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
         rate = max(0.1, 1 / (turn.count + 1))
         self.variance.lerp_(turn.mean(error), rate).clamp_(min=SMALLEST_VARIANCE)
 
-    def _embed(self, c: Mapping[str, Tensor]) -> Tensor | None:
-        return None if self.embedding is None else self.embedding(c["label"])
+    def _embed(self, c: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
+        """The embedded label `(B, E)` of each of `like` `(B, ...)`; the null label where none is given."""
+        if self.embedding is None:
+            return None
+        null = torch.full((len(like),), self.embedding.num_embeddings - 1, device=like.device)
+        return self.embedding(c.get("label", null))
 
     def _posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.encoder(x, self._embed(c)).chunk(2, dim=1)
+        mean, log_variance = self.encoder(x, self._embed(c, x)).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 20)
 
     def _decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """f(z): the mean of the Gaussian, the logits of the Bernoulli."""
-        return self.decoder(z, self._embed(c))
+        return self.decoder(z, self._embed(c, z))
 
     def _log_likelihood(self, x: Tensor, decoded: Tensor) -> Tensor:
         """log p(x | z) `(B,)` nats."""

@@ -14,7 +14,7 @@ from figment.core.data import Batch, Dataset, Image, Noise, Order, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, CanDecode, CanEncode, Fits, HasPosterior, HasPrior, Model
 from figment.core.stages import First, TwoStageConfig
-from figment.models.classical.mixture import Mixture, groups_of
+from figment.models.classical.mixture import Mixture
 
 FLOOR = 1e-4  # added to the variances of codes, relative to their mean variance
 
@@ -64,9 +64,11 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
     def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
         torch.manual_seed(budget.seed)
         rows = Order(budget.seed, data.train).rows(0, min(len(data.train), budget.rows))
-        batches = [data.train.gather(rows[start : start + 500]).to(self.device) for start in range(0, len(rows), 500)]
-        codes = torch.cat([self._draw_code(batch) for batch in batches])
-        labels = torch.cat([groups_of(batch.c, len(batch), self.device) for batch in batches])
+        pairs = []
+        for start in range(0, len(rows), 500):
+            batch = data.train.gather(rows[start : start + 500]).to(self.device)
+            pairs.append((self._draw_code(batch), self.mixture.groups_of(batch.c, len(batch))))
+        codes, labels = (torch.cat(parts) for parts in zip(*pairs))
         for log_likelihood in self.mixture.fit(codes, labels, FLOOR * float(codes.var(0).mean()), budget):
             yield {"nll_of_codes": -log_likelihood}
 
@@ -84,4 +86,4 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
         return self.first.decode(z, c)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        return self.mixture.draw(groups_of(c, len(noise), self.device), noise).view(-1, *self.code_shape)
+        return self.mixture.draw(self.mixture.groups_of(c, len(noise)), noise).view(-1, *self.code_shape)

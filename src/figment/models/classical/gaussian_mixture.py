@@ -13,7 +13,7 @@ from torch import Tensor
 from figment.core.data import Dataset, Image, Noise, Order, Spec, Vector
 from figment.core.model import Budget, CanEncode, Fits, HasLogProb, HasPrior, Model, ModelConfig
 from figment.models.autoencoders.likelihoods import gaussian_log_density, squared_error
-from figment.models.classical.mixture import Mixture, groups_of
+from figment.models.classical.mixture import Mixture
 
 PLANE = {"tiny": 32, "small": 112, "base": 192, "large": 320}
 COMPONENTS = {"tiny": 20, "small": 100, "base": 200, "large": 400}
@@ -63,9 +63,11 @@ class GaussianMixture(Model, Fits, HasLogProb, HasPrior, CanEncode):
         rows = Order(budget.seed, data.train).rows(0, min(len(data.train), budget.rows))
         floor = ROUNDING if isinstance(self.spec.x, Image) else 1e-6
         self._fit_plane(data.train.gather(rows[:PCA_ROWS]).x.flatten(1), floor, budget.seed)
-        batches = [data.train.gather(rows[start : start + 1000]) for start in range(0, len(rows), 1000)]
-        codes = torch.cat([self.encode(batch.x.to(self.device), batch.c) for batch in batches])
-        labels = torch.cat([groups_of(batch.c, len(batch), self.device) for batch in batches])
+        pairs = []
+        for start in range(0, len(rows), 1000):
+            batch = data.train.gather(rows[start : start + 1000]).to(self.device)
+            pairs.append((self.encode(batch.x, batch.c), self.mixture.groups_of(batch.c, len(batch))))
+        codes, labels = (torch.cat(parts) for parts in zip(*pairs))
         for log_likelihood in self.mixture.fit(codes, labels, floor, budget):
             yield {"nll_on_plane": -log_likelihood, "off_plane_sigma": float(self.variance.sqrt())}
 
@@ -90,7 +92,7 @@ class GaussianMixture(Model, Fits, HasLogProb, HasPrior, CanEncode):
         code = self.encode(x, c)
         error = squared_error(x, self.decode(code, c))
         off = gaussian_log_density(error, self.variance, self.basis.shape[0] - self.basis.shape[1])
-        return self.mixture.log_prob(code, groups_of(c, len(x), self.device)) + off
+        return self.mixture.log_prob(code, self.mixture.groups_of(c, len(x))) + off
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return (x.float().flatten(1) - self.centre) @ self.basis
@@ -99,7 +101,7 @@ class GaussianMixture(Model, Fits, HasLogProb, HasPrior, CanEncode):
         return (self.centre + z @ self.basis.T).view(-1, *self.spec.x.shape)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        return self.mixture.draw(groups_of(c, len(noise), self.device), noise)
+        return self.mixture.draw(self.mixture.groups_of(c, len(noise)), noise)
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         x = self.decode(self.prior(c, noise), c)

@@ -36,6 +36,12 @@ class Mixture(nn.Module):
         self.register_buffer("mean", torch.zeros(groups, components, dimensions))
         self.register_buffer("scale", torch.eye(dimensions).repeat(groups, components, 1, 1))
 
+    def groups_of(self, c: Mapping[str, Tensor], count: int) -> Tensor:
+        """The group of each of `count` examples `(B,)`: its label, else the one group there is, else null."""
+        groups = len(self.mean)
+        absent = groups if groups > 1 else 0
+        return c.get("label", torch.full((count,), absent, device=self.mean.device))
+
     def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(z | y), or log p(z) where y is null: `(B,)` nats."""
         groups, components, dimensions = self.mean.shape
@@ -89,11 +95,6 @@ class Mixture(nn.Module):
             self.mean[group, :count] = torch.from_numpy(fitted.means_).to(self.mean)
             self.scale[group, :count] = torch.linalg.cholesky(covariance).to(self.scale)
             yield float(fitted.lower_bound_)
-
-
-def groups_of(c: Mapping[str, Tensor], count: int, device: torch.device) -> Tensor:
-    """The group of each of `count` examples: its label, or the one there is where the data has no labels, `(B,)`."""
-    return c["label"] if "label" in c else torch.zeros(count, dtype=torch.int64, device=device)
 
 
 def _pooled_covariance(z: Tensor, y: Tensor, groups: int) -> Tensor:

@@ -21,4 +21,4 @@ class RowDenoiser(nn.Module):
         e = self.time_embed(t)
         if self.condition_embed is not None and embedding is not None:
             e = e + self.condition_embed(embedding)
-        return self.body(x, nn.functional.silu(e)).float()
+        return self.body(x, nn.functional.silu(e))
