@@ -15,7 +15,8 @@ from torch.distributions import MultivariateNormal, Normal, Uniform
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import FigmentError, UsageError
-from figment.core.model import HasBound, HasLogProb, Model, ModelConfig
+from figment.core.model import CanDecode, CanEncode, CanSample, HasBound, HasLogProb, Model, ModelConfig
+from figment.evaluate import cache, neighbours
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import Moments, distance, frechet, interval
 from figment.evaluate.likelihood import likelihood, pixel_histograms
@@ -23,7 +24,7 @@ from figment.evaluate.measure import measure
 from figment.evaluate.memorisation import auroc, closeness, memorisation
 from figment.evaluate.points import divergence, energy_distance
 from figment.evaluate.prdc import prdc
-from figment.evaluate.report import evaluate, evaluate_folders
+from figment.evaluate.report import evaluate, evaluate_folders, figures
 from figment.evaluate.yardsticks import blurred
 from figment.workbench import train
 
@@ -105,9 +106,10 @@ def brute_force_prdc(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float,
     )
 
 
-@pytest.mark.parametrize(("n", "m", "k"), [(60, 60, 5), (50, 90, 3), (1100, 80, 5)])
-def test_prdc_agrees_with_brute_force(n, m, k):
+@pytest.mark.parametrize(("n", "m", "k"), [(60, 60, 5), (50, 90, 3), (70, 80, 5)])
+def test_prdc_agrees_with_brute_force(n, m, k, monkeypatch):
     real, fake = normal(n, 4, 0), normal(m, 4, 1, shift=0.7, scale=0.8)
+    monkeypatch.setattr(neighbours, "ENTRIES", 5000)  # several blocks, the last of them shorter
     got = prdc(real, fake, k)
     expected = brute_force_prdc(real.double().numpy(), fake.double().numpy(), k)
     assert (got.precision, got.recall, got.density, got.coverage) == pytest.approx(expected, abs=1e-12)
@@ -309,6 +311,45 @@ def test_measure_of_rows_knows_energy_distance_and_divergence():
     assert good["kl"] == pytest.approx(0, abs=0.08)
     assert bad["kl"] == pytest.approx(1, abs=0.3)
     assert good["energy_distance"] < 0.02 < bad["energy_distance"]
+
+
+class Standard(Model, CanSample, CanEncode, CanDecode):
+    """Standard normal rows in its own units, and codes that are the rows; it knows no conditions."""
+
+    def sample(self, c, noise):
+        return noise.normal(self.spec.x.shape)
+
+    def encode(self, x, c):
+        assert not c
+        return x
+
+    def decode(self, z, c):
+        assert 0.8 < z.std() < 1.2
+        return z
+
+
+def test_rows_standardised_otherwise_are_measured_in_the_units_of_the_data():
+    """The same distribution in user units, whatever the model's own mean and scale; labels it does not know are kept
+    from it."""
+    data = rows()
+    label = {"label": Classes(names=("a", "b"), frequencies=(0.5, 0.5))}
+    shifted = Spec(name="other", x=Vector(mean=(0.0, 0.0), scale=(20.0, 5.0)), c=label)
+    zeros = {name: np.zeros(len(split), np.int64) for name, split in data.splits.items()}
+    parts = {n: ArraySplit(shifted, split.x, {"label": zeros[n]}) for n, split in data.splits.items()}
+    other = Dataset(shifted, parts, "rows as others standardise them", log_density=truth)
+    row = figures(Standard(KnownConfig(), data.spec), other, n=500)
+    assert row["quality"]["kl"] == pytest.approx(0, abs=0.15)
+    assert row["quality"]["frechet"] < 0.002
+    assert row["reconstruction"]["mse"] == 0
+    with pytest.raises(UsageError, match="of the same form"):
+        figures(Standard(KnownConfig(), data.spec), pictures())
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FIGMENT_CACHE", str(tmp_path / "file"))
+    cache.write("key", {"x": torch.zeros(2)}, {})
+    assert cache.read("key") is None
 
 
 def test_measure_refuses_few_and_broken_samples():

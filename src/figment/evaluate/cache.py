@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,5 +45,6 @@ def write(name: str, tensors: Mapping[str, Tensor], figures: Mapping[str, Any]) 
         whole = {entry: tensor.detach().cpu().contiguous() for entry, tensor in tensors.items()}
         save_file(whole, temporary, metadata={"figures": json.dumps(figures)})
         os.replace(temporary, folder() / f"{name}.safetensors")
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    except (OSError, SafetensorError):
+        with suppress(OSError):
+            temporary.unlink()

@@ -133,8 +133,7 @@ def fixed() -> FeatureNet:
 
 
 def rgb(x: Tensor) -> Tensor:
-    """Grey -> three equal channels; grey with alpha and RGBA lose their alpha; two and more than four: the first three
-    channels, repeated where there are fewer."""
+    """One or two channels (grey, with alpha): the first, three times; more (RGB, RGBA, others): the first three."""
     colours = x[:, :1] if x.shape[1] in (1, 2) else x[:, :3]
     return colours.expand(-1, 3, -1, -1)
 

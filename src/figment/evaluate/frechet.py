@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 GROUPS = 64
+ENTRIES = 1 << 26  # of all groups' second moments: 0.5 GB
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def frechet(a: Tensor, b: Tensor) -> float:
 def interval(a: Tensor, b: Tensor, level: float = 0.95, replicates: int = 100, seed: int = 0) -> tuple[float, float]:
     """A bootstrap interval of `frechet(a, b)` that holds with probability `level`.
 
-    Rows are dealt into 64 groups; a replicate draws groups with replacement, so that it costs sums of 64 ready
-    moments. Resampling adds to a Fréchet distance what a smaller n does; the replicates are therefore centred on the
-    estimate: d + quantile(d* - median d*). Where the features are many, replicates are fewer (20 from 512 on).
+    Rows are dealt into 64 groups (16 of 2048 features); a replicate draws groups with replacement, so that it costs
+    sums of ready moments. Resampling adds to a Fréchet distance what a smaller n does; the replicates are therefore
+    centred on the estimate: d + quantile(d* - median d*). Where the features are many, replicates are fewer (20 from
+    512 on).
     Efron & Tibshirani, "An introduction to the bootstrap" (1993).
     """
     replicates = replicates if a.shape[1] < 512 else min(replicates, 20)
@@ -71,7 +73,8 @@ class _Grouped:
     """Counts, sums and second moments of random groups of rows."""
 
     def __init__(self, rows: Tensor, generator: torch.Generator):
-        parts = rows[torch.randperm(len(rows), generator=generator)].tensor_split(min(GROUPS, len(rows)))
+        groups = min(GROUPS, len(rows), max(8, ENTRIES // rows.shape[1] ** 2))
+        parts = rows[torch.randperm(len(rows), generator=generator)].tensor_split(groups)
         self.counts = torch.tensor([len(part) for part in parts], dtype=torch.float64)
         self.sums = torch.stack([part.sum(0) for part in parts])
         self.products = torch.stack([part.T @ part for part in parts])

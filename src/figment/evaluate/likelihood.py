@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Dataset, Image, Vector
+from figment.core.data import Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import HasBound, HasLogProb, Model
 from figment.core.run import DataConfig, RunFolder
@@ -54,7 +54,7 @@ def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> 
     """
     if not isinstance(model, HasLogProb | HasBound):
         return None
-    _check(model, dataset)
+    check_form(model, dataset)
     exact = model.log_prob if isinstance(model, HasLogProb) else None
     bound = model.bound if isinstance(model, HasBound) else None
     measure, x = model.measure, model.spec.x
@@ -67,7 +67,7 @@ def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> 
         if _mean(below - nats) > 4 * _error(below - nats) + 1e-3:
             alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
     figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
-    figures |= {"split": _split(dataset), "given": sorted(_given(model, dataset)), "alarms": alarms, "remarks": []}
+    figures |= {"split": _split(dataset), "given": sorted(given(model, dataset)), "alarms": alarms, "remarks": []}
     if isinstance(x, Image):
         volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0
         bits = -(nats + volume) / (x.dimensions * math.log(2))
@@ -80,7 +80,8 @@ def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> 
     return figures
 
 
-def _check(model: Model, dataset: Dataset) -> None:
+def check_form(model: Model, dataset: Dataset) -> None:
+    """Raises UsageError where the data has another shape than a model's own."""
     mine, theirs = model.spec.x, dataset.spec.x
     if mine.kind != theirs.kind or mine.shape != theirs.shape:
         raise UsageError(
@@ -89,7 +90,7 @@ def _check(model: Model, dataset: Dataset) -> None:
         )
 
 
-def _given(model: Model, dataset: Dataset) -> set[str]:
+def given(model: Model, dataset: Dataset) -> set[str]:
     """The conditions that the data supplies as the model knows them."""
     return {key for key, part in model.spec.c.items() if _same(part, dataset.spec.c.get(key))}
 
@@ -110,23 +111,23 @@ def _evaluated(
     """log p of held-out rows in model range `(N,)` float64; `spread` over the width of a grey level."""
     split = dataset.held_out
     rows = np.random.default_rng(0).permutation(len(split))[:n]
-    given, parts = _given(model, dataset), []
+    known, parts = given(model, dataset), []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for start in range(0, len(rows), CHUNK):
             batch = split.gather(rows[start : start + CHUNK])
-            x = _in_model_units(batch, model, dataset)
+            x = converted(batch.x, dataset.spec, model.spec)
             x = x + (torch.rand_like(x) - 0.5) * (2 / 255) if spread else x
-            c = {key: batch.c[key].to(model.device) for key in given}
+            c = {key: batch.c[key].to(model.device) for key in known}
             parts.append(_marginal(log_density, x.to(model.device), c, model).double().cpu())
     return torch.cat(parts)
 
 
-def _in_model_units(batch: Batch, model: Model, dataset: Dataset) -> Tensor:
-    mine, theirs = model.spec.x, dataset.spec.x
-    if isinstance(mine, Vector) and isinstance(theirs, Vector) and mine != theirs:
-        return mine.to_model(theirs.to_user(batch.x))
-    return batch.x
+def converted(x: Tensor, source: Spec, target: Spec) -> Tensor:
+    """x in the model range of another spec of its form: rows may be standardised otherwise."""
+    if isinstance(source.x, Vector) and isinstance(target.x, Vector) and source.x != target.x:
+        return target.x.to_model(source.x.to_user(x))
+    return x
 
 
 def _marginal(
@@ -175,7 +176,7 @@ def pixel_histograms(dataset: Dataset, smoothing: float = 0.05) -> float:
     dimensions = dataset.spec.x.dimensions
     counts, total = torch.zeros(dimensions * 256, dtype=torch.int64), 0
     for levels in _levels(dataset, "train"):
-        counts += torch.bincount(levels.flatten(), minlength=dimensions * 256)
+        counts.index_add_(0, levels.flatten(), torch.ones((), dtype=torch.int64).expand(levels.numel()))
         total += len(levels)
     nats = ((counts + smoothing) / (total + 256 * smoothing)).log()
     held_out = torch.cat([nats[levels].mean(1) for levels in _levels(dataset, _split(dataset))])
@@ -187,7 +188,7 @@ def pixel_histograms(dataset: Dataset, smoothing: float = 0.05) -> float:
 def _levels(dataset: Dataset, split: str) -> Any:
     """The pictures of a split as positions in a table of (pixel, grey level): int64 `(block, D)`."""
     offsets = torch.arange(dataset.spec.x.dimensions) * 256
-    for x, _ in rows_of(dataset.splits[split], 60_000, chunk=2048):
+    for x, _ in rows_of(dataset.splits[split], 60_000):
         yield (x.flatten(1) + 1).mul(127.5).round().long() + offsets
 
 

@@ -81,7 +81,7 @@ def _delivered(samples: Tensor, dataset: Dataset) -> Tensor:
     broken = int((~x.flatten(1).isfinite().all(1)).sum())
     if broken:
         raise FigmentError(f"{broken} of {len(x)} samples are not finite numbers: the model has diverged.")
-    return x.add(1).mul(127.5).round().clamp(0, 255).div(127.5).sub(1) if isinstance(dataset.spec.x, Image) else x
+    return x.add(1).mul_(127.5).round_().clamp_(0, 255).div_(127.5).sub_(1) if isinstance(dataset.spec.x, Image) else x
 
 
 def _notes(fake: Tensor, real: Reference) -> list[str]:

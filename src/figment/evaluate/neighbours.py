@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 1024
+ENTRIES = 1 << 23  # distances in memory at a time: 64 MB
 
 
 def distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -19,8 +19,9 @@ def distances(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     centre = b.double().mean(0)
     a, b = a.double() - centre, b.double() - centre
     squares = b.square().sum(1)
-    for start in range(0, len(a), BLOCK):
-        part = slice(start, min(start + BLOCK, len(a)))
+    block = max(1, ENTRIES // len(b))
+    for start in range(0, len(a), block):
+        part = slice(start, min(start + block, len(a)))
         squared = torch.addmm(squares[None], a[part], b.T, alpha=-2).add_(a[part].square().sum(1, keepdim=True))
         yield part, squared.clamp_min_(0).sqrt_()
 

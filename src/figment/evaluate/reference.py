@@ -15,6 +15,7 @@ from figment.evaluate.features import FeatureNet
 from figment.evaluate.memorisation import closeness
 
 TRAIN_ROWS, HELD_OUT_ROWS = 60_000, 10_000
+VALUES = 1 << 24
 _READY: dict[str, Reference] = {}
 
 
@@ -61,10 +62,12 @@ def _computed(dataset: Dataset, net: FeatureNet) -> dict[str, Tensor]:
     return {"train": train, "labels": labels, "held_out": held_out, "closeness": closeness(train, held_out)}
 
 
-def rows_of(split: Split, count: int, chunk: int = 4096) -> Iterator[tuple[Tensor, Tensor]]:
+def rows_of(split: Split, count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Pictures or rows of a split and their labels (-1 where there are none): `count` at most, in the one random order
-    of all evaluations."""
+    of all evaluations, in parts of 64 MB at most. What is decoded in blocks comes in parts of 4096, since each part
+    reads most blocks again."""
     chosen = np.random.default_rng(0).permutation(len(split))[:count]
+    chunk = 4096 if split.blocks is not None else max(1, min(4096, VALUES // split.spec.x.dimensions))
     for start in range(0, len(chosen), chunk):
         batch = split.gather(chosen[start : start + chunk])
         yield batch.x, batch.c.get("label", torch.full((len(batch),), -1))

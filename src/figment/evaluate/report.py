@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from figment.core.data import Dataset
+from figment.core.data import Dataset, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, CanSample, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
-from figment.evaluate.features import NAMES, features_for
+from figment.evaluate.features import NAMES, FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
-from figment.evaluate.likelihood import likelihood
+from figment.evaluate.likelihood import check_form, converted, given, likelihood
 from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import rows_of
@@ -88,9 +88,10 @@ def figures(
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The blocks of `evaluate` for a model and a dataset at hand."""
+    """The blocks of `evaluate` for a model and a dataset at hand. Raises UsageError where their forms differ."""
     from figment.workbench import draw
 
+    check_form(model, dataset)
     say = progress or (lambda line: None)
     row: dict[str, Any] = dict.fromkeys(("quality", "diversity", "speed", "likelihood", "memorisation"))
     if isinstance(model, CanSample):
@@ -100,7 +101,8 @@ def figures(
         say(f"drawing {count} samples")
         x, c = draw(model, count, seed=seed, options=options, batch=row["speed"]["batch"])
         say("quality")
-        row |= measure(x, dataset, features, c.get("label"), _told(say))
+        labels = c["label"] if "label" in given(model, dataset) else None
+        row |= measure(converted(x, model.spec, dataset.spec), dataset, features, labels, _told(say))
     say("likelihood")
     row["likelihood"] = likelihood(model, dataset, seed=seed)
     row["reconstruction"] = reconstruction(model, dataset)
@@ -130,8 +132,10 @@ def reconstruction(model: Model, dataset: Dataset, n: int = 1000) -> dict[str, f
     total = 0.0
     for part in np.array_split(rows, math.ceil(len(rows) / 250)):
         batch = dataset.held_out.gather(part).to(model.device)
-        decoded = model.decode(model.encode(batch.x, batch.c), batch.c)
-        total += float((decoded.float() - batch.x).square().flatten(1).mean(1).double().sum())
+        x = converted(batch.x, dataset.spec, model.spec).to(model.device)
+        c = {key: batch.c[key] for key in given(model, dataset)}
+        decoded = model.decode(model.encode(x, c), c)
+        total += float((decoded.float() - x).square().flatten(1).mean(1).double().sum())
     mse = total / len(rows)
     return {"mse": mse, "psnr": 10 * math.log10(4 / max(mse, 1e-12)), "n": len(rows)}
 
@@ -148,7 +152,7 @@ def evaluate_folders(a: str, b: str, n: int | None = None, features: str | None 
     if measured.spec.x.kind != real.spec.x.kind:
         raise UsageError(f"{a} holds {measured.spec.x.kind} data, {b} {real.spec.x.kind} data: give two of a kind.")
     net = features_for(real, features or ("fixed" if real.spec.x.kind == "image" else None))
-    fake_rows, real_rows = (net(_all_rows(dataset, n)) for dataset in (measured, real))
+    fake_rows, real_rows = (_all_features(dataset, real.spec, net, n or 10_000) for dataset in (measured, real))
     equal = min(len(fake_rows), len(real_rows))
     if equal < SMALLEST:
         raise UsageError(f"{equal} items are too few to measure: {SMALLEST} of each are needed, 1000 are better.")
@@ -166,8 +170,9 @@ def evaluate_folders(a: str, b: str, n: int | None = None, features: str | None 
     return {"model": a, "data": b, "quality": quality, "diversity": shape}
 
 
-def _all_rows(dataset: Dataset, n: int | None) -> torch.Tensor:
-    """Rows of all splits, the training split first, each in the random order of all evaluations."""
-    count = n or 10_000
-    found = torch.cat([x for split in dataset.splits.values() for x, _ in rows_of(split, count)])
+def _all_features(dataset: Dataset, spec: Spec, net: FeatureNet, count: int) -> torch.Tensor:
+    """Features `(N, F)` of `count` rows at most of all splits together, in the units of `spec`, in random order."""
+    parts = (x for split in dataset.splits.values() for x, _ in rows_of(split, count))
+    found = torch.cat([net(converted(x, dataset.spec, spec)) for x in parts])
+
     return found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))][:count]
