@@ -279,6 +279,16 @@ def test_a_model_of_labels_is_mixed_where_the_data_has_none():
     assert found["given"] == []
     assert likelihood(ByLabel(labelled.spec, None, measure="mass"), labelled)["given"] == ["label"]
 
+    class Bounded(Model, HasBound):
+        measure = "mass"
+
+        def bound(self, x, c):
+            assert "label" not in c, "noise in a bound would lift the mixture above it"
+            return torch.full((len(x),), -30 * math.log(2)) + torch.randn(len(x))
+
+    found = likelihood(Bounded(KnownConfig(), labelled.spec), plain)
+    assert found["bits_per_dim"] == pytest.approx(1, abs=4 / 30 / len(plain.held_out) ** 0.5 / math.log(2))
+
 
 # -- the whole --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> 
     if not isinstance(model, HasLogProb | HasBound):
         return None
     check_form(model, dataset)
-    exact = model.log_prob if isinstance(model, HasLogProb) else None
+    exact = partial(_marginal, model.log_prob, model.spec) if isinstance(model, HasLogProb) else None
     bound = model.bound if isinstance(model, HasBound) else None
     measure, x = model.measure, model.spec.x
     picture = isinstance(x, Image)
@@ -119,7 +120,7 @@ def _evaluated(
             x = converted(batch.x, dataset.spec, model.spec)
             x = x + (torch.rand_like(x) - 0.5) * (2 / 255) if spread else x
             c = {key: batch.c[key].to(model.device) for key in known}
-            parts.append(_marginal(log_density, x.to(model.device), c, model).double().cpu())
+            parts.append(log_density(x.to(model.device), c).double().cpu())
     return torch.cat(parts)
 
 
@@ -131,14 +132,17 @@ def converted(x: Tensor, source: Spec, target: Spec) -> Tensor:
 
 
 def _marginal(
-    log_density: Callable[[Tensor, Mapping[str, Tensor]], Tensor], x: Tensor, c: Mapping[str, Tensor], model: Model
+    log_prob: Callable[[Tensor, Mapping[str, Tensor]], Tensor], spec: Spec, x: Tensor, c: Mapping[str, Tensor]
 ) -> Tensor:
-    """log p(x | c); where the data has no labels, log sum_k p(k) p(x | k) with the training frequencies."""
-    label = model.spec.label
+    """log p(x | c); where the data has no labels, log sum_k p(k) p(x | k) with the training frequencies.
+
+    Not for bounds: they hold in expectation, and noise within the exponentials would lift the sum.
+    """
+    label = spec.label
     if label is None or "label" in c:
-        return log_density(x, c)
+        return log_prob(x, c)
     shares = torch.tensor(label.frequencies, device=x.device).log()
-    each = [log_density(x, {**c, "label": torch.full((len(x),), k, device=x.device)}) for k in range(label.count)]
+    each = [log_prob(x, {**c, "label": torch.full((len(x),), k, device=x.device)}) for k in range(label.count)]
     return torch.logsumexp(torch.stack(each, 1) + shares, 1)
 
 
