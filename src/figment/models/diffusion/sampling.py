@@ -136,6 +136,6 @@ class Solved(CanSample, CanEncode, CanDecode):
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """The noise that `decode` turns into x, but for the error of the steps: the same equation from t = 0 to 1."""
-        path = [level(self.denoiser.schedule, FIRST), *reversed(self.path[:-1])]
+        path = [level(self.denoiser.schedule, FIRST), *(at for at in reversed(self.path) if at.t > FIRST)]
         step = ancestral() if self.sampling.sampler == "ddim" else heun
         return integrate(step, _mean(self.denoiser, self.spec, c, clip=False), x, path)
