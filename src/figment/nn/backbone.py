@@ -11,15 +11,20 @@ CONVOLUTION = {"tiny": (16, 1), "small": (32, 1), "base": (64, 2), "large": (96,
 PERCEPTRON = {"tiny": (64, 2), "small": (128, 3), "base": (256, 4), "large": (512, 6)}  # width, blocks
 
 
-def encoder_for(shape: tuple[int, ...], outputs: int, size: str, embedding: int = 0) -> nn.Module:
+def width_and_blocks(shape: tuple[int, ...], size: str) -> tuple[int, int]:
+    """What a size stands for, for data of this shape."""
+    return (CONVOLUTION if len(shape) == 3 else PERCEPTRON)[size]
+
+
+def encoder_for(shape: tuple[int, ...], outputs: int, width: int, blocks: int, embedding: int = 0) -> nn.Module:
     """A network `(B, *shape)` -> `(B, outputs)`; called with `(x, embedding or None)`."""
     if len(shape) == 3:
-        return Encoder(shape, outputs, *CONVOLUTION[size], embedding=embedding)
-    return MLP(shape[0], outputs, *PERCEPTRON[size], embedding=embedding)
+        return Encoder(shape, outputs, width, blocks, embedding=embedding)
+    return MLP(shape[0], outputs, width, blocks, embedding=embedding)
 
 
-def decoder_for(inputs: int, shape: tuple[int, ...], size: str, embedding: int = 0) -> nn.Module:
+def decoder_for(inputs: int, shape: tuple[int, ...], width: int, blocks: int, embedding: int = 0) -> nn.Module:
     """A network `(B, inputs)` -> `(B, *shape)`; called with `(z, embedding or None)`."""
     if len(shape) == 3:
-        return Decoder(inputs, shape, *CONVOLUTION[size], embedding=embedding)
-    return MLP(inputs, shape[0], *PERCEPTRON[size], embedding=embedding)
+        return Decoder(inputs, shape, width, blocks, embedding=embedding)
+    return MLP(inputs, shape[0], width, blocks, embedding=embedding)

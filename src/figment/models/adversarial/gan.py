@@ -32,9 +32,11 @@ class GANConfig(ModelConfig):
     )
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two gradient penalties")
 
+    width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
+
     def build(self, spec: Spec) -> GAN:
         self.check(spec)
-        return GAN(self, spec)
+        return GAN(self.model_copy(update={"width": self.width or WIDTHS[self.size]}), spec)
 
 
 class GAN(Model, Learns, HasPrior):
@@ -45,7 +47,8 @@ class GAN(Model, Learns, HasPrior):
 
     def __init__(self, config: GANConfig, spec: Spec):
         super().__init__(config, spec)
-        classes, width = spec.label.count if spec.label else 0, WIDTHS[config.size]
+        assert config.width
+        classes, width = spec.label.count if spec.label else 0, config.width
         self.generator: nn.Module
         self.discriminator: nn.Module
         if isinstance(spec.x, Image):

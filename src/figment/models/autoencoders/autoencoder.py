@@ -12,7 +12,7 @@ from torch import Tensor
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelConfig, Player, Turn
 from figment.models.autoencoders.likelihoods import squared_error
-from figment.nn.backbone import decoder_for, encoder_for
+from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
 
 
 def default_latent(dimensions: int) -> int:
@@ -26,10 +26,18 @@ class AutoencoderConfig(ModelConfig):
     accepts = (Image, Vector)
     kind: Literal["autoencoder"] = "autoencoder"
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
+    width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
+    blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
 
     def build(self, spec: Spec) -> Autoencoder:
         self.check(spec)
-        return Autoencoder(self.model_copy(update={"latent": self.latent or default_latent(spec.x.dimensions)}), spec)
+        width, blocks = width_and_blocks(spec.x.shape, self.size)
+        numbers = {
+            "latent": self.latent or default_latent(spec.x.dimensions),
+            "width": self.width or width,
+            "blocks": self.blocks or blocks,
+        }
+        return Autoencoder(self.model_copy(update=numbers), spec)
 
 
 class Autoencoder(Model, Learns, CanEncode, CanDecode):
@@ -42,9 +50,9 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
 
     def __init__(self, config: AutoencoderConfig, spec: Spec):
         super().__init__(config, spec)
-        assert config.latent is not None
-        self.encoder = encoder_for(spec.x.shape, config.latent, config.size)
-        self.decoder = decoder_for(config.latent, spec.x.shape, config.size)
+        assert config.latent and config.width and config.blocks
+        self.encoder = encoder_for(spec.x.shape, config.latent, config.width, config.blocks)
+        self.decoder = decoder_for(config.latent, spec.x.shape, config.width, config.blocks)
 
     def players(self) -> Sequence[Player]:
         return [Player("autoencoder", [self.encoder, self.decoder], self.loss)]

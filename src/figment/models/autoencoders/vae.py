@@ -22,7 +22,7 @@ from figment.models.autoencoders.likelihoods import (
     reparametrise,
     squared_error,
 )
-from figment.nn.backbone import decoder_for, encoder_for
+from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
 
 LABEL_WIDTH = 64  # dimensions of a label's embedding
 SMALLEST_VARIANCE = 1e-6  # of the decoder, in model range: an eighth of a grey level
@@ -34,6 +34,8 @@ class VAEConfig(ModelConfig):
     accepts = (Image, Vector)
     kind: Literal["vae"] = "vae"
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
+    width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
+    blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
     decoder: Literal["auto", "gaussian", "bernoulli"] = pydantic.Field(
         "auto", description="p(x | z); auto: bernoulli for black and white pictures, else gaussian"
     )
@@ -52,8 +54,14 @@ class VAEConfig(ModelConfig):
                 f"decoder=bernoulli models black and white pictures, and {spec.name} has other values: its figures "
                 "would be no likelihood. Use decoder=gaussian."
             )
-        latent = self.latent or default_latent(spec.x.dimensions)
-        return VAE(self.model_copy(update={"latent": latent, "decoder": decoder}), spec)
+        width, blocks = width_and_blocks(spec.x.shape, self.size)
+        resolved = {
+            "decoder": decoder,
+            "latent": self.latent or default_latent(spec.x.dimensions),
+            "width": self.width or width,
+            "blocks": self.blocks or blocks,
+        }
+        return VAE(self.model_copy(update=resolved), spec)
 
 
 class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
@@ -70,12 +78,12 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
 
     def __init__(self, config: VAEConfig, spec: Spec):
         super().__init__(config, spec)
-        assert config.latent is not None
+        assert config.latent and config.width and config.blocks
         self.measure = "mass" if config.decoder == "bernoulli" else "density"
-        width = LABEL_WIDTH if spec.label else 0
-        self.embedding = nn.Embedding(spec.label.count + 1, width) if spec.label else None
-        self.encoder = encoder_for(spec.x.shape, 2 * config.latent, config.size, width)
-        self.decoder = decoder_for(config.latent, spec.x.shape, config.size, width)
+        label = LABEL_WIDTH if spec.label else 0
+        self.embedding = nn.Embedding(spec.label.count + 1, label) if spec.label else None
+        self.encoder = encoder_for(spec.x.shape, 2 * config.latent, config.width, config.blocks, label)
+        self.decoder = decoder_for(config.latent, spec.x.shape, config.width, config.blocks, label)
         self.register_buffer("variance", torch.ones(()))
 
     def players(self) -> Sequence[Player]:

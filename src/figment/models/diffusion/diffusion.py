@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import pydantic
 import torch
@@ -32,14 +32,22 @@ from figment.models.diffusion.sampling import Sampling as Choices
 from figment.models.diffusion.schedule import ScheduleName, path, warning
 from figment.nn.unet import UNet
 
-PICTURES = {  # width, multipliers, blocks a level, patch
-    "tiny": (32, (1, 2), 1, 2),
-    "small": (64, (1, 2), 1, 2),
-    "base": (96, (1, 2, 2), 2, 1),
-    "large": (128, (1, 2, 2, 2), 3, 1),
+PICTURES: dict[str, dict[str, Any]] = {  # what a size stands for
+    "tiny": {"width": 32, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+    "small": {"width": 64, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+    "base": {"width": 96, "multipliers": (1, 2, 2), "blocks": 2, "patch": 1},
+    "large": {"width": 128, "multipliers": (1, 2, 2, 2), "blocks": 3, "patch": 1},
 }
-ROWS = {"tiny": (64, 3), "small": (128, 4), "base": (256, 4), "large": (512, 6)}  # width, blocks
+ROWS: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 64, "blocks": 3},
+    "small": {"width": 128, "blocks": 4},
+    "base": {"width": 256, "blocks": 4},
+    "large": {"width": 512, "blocks": 6},
+}
 FLOOR = 5e-3  # signal left at t = 1 where the noise is what the network predicts
+
+
+Multiplier = Annotated[int, pydantic.Field(ge=1, le=16)]
 
 
 class DiffusionConfig(ModelConfig):
@@ -62,11 +70,16 @@ class DiffusionConfig(ModelConfig):
     spread: float = pydantic.Field(1.0, gt=0, le=5, description="times=logit-normal: how wide around the centre")
     dropout: float = pydantic.Field(0.1, ge=0, lt=1, description="share of conditions hidden in training, for guidance")
     width: int | None = pydantic.Field(None, ge=8, le=1024, description="channels (None: by size)")
+    multipliers: tuple[Multiplier, ...] | None = pydantic.Field(
+        None, min_length=1, max_length=6, description="width of each level of a picture, relative (None: by size)"
+    )
+    blocks: int | None = pydantic.Field(None, ge=1, le=16, description="blocks a level (None: by size)")
     patch: int | None = pydantic.Field(None, ge=1, le=16, description="pixels folded into channels (None: by size)")
 
     def build(self, spec: Spec) -> Diffusion:
         self.check(spec)
-        model = Diffusion(self, spec)
+        sizes = (ROWS if isinstance(spec.x, Vector) else PICTURES)[self.size]
+        model = Diffusion(self.model_copy(update={k: getattr(self, k) or v for k, v in sizes.items()}), spec)
         if remark := warning(model.schedule):
             warnings.warn(remark, stacklevel=2)
         return model
@@ -156,14 +169,11 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
 
 def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
     """The network and the width of its condition embedding."""
+    assert config.width and config.blocks
+    embedding = config.width if spec.label else 0
     if isinstance(spec.x, Vector):
-        width, depth = ROWS[config.size]
-        width = config.width or width
-        return RowDenoiser(spec.x.dimensions, width, depth, embedding=width if spec.label else 0), width
-    width, multipliers, blocks, patch = PICTURES[config.size]
-    width = config.width or width
+        return RowDenoiser(spec.x.dimensions, config.width, config.blocks, embedding), config.width
+    assert config.multipliers and config.patch
+    size = {"blocks": config.blocks, "patch": config.patch, "embedding": embedding}
     channels = spec.x.channels
-    return UNet(
-        channels, channels, width, multipliers, blocks, attention=(), patch=config.patch or patch,
-        embedding=width if spec.label else 0,
-    ), width  # fmt: skip
+    return UNet(channels, channels, config.width, config.multipliers, attention=(), **size), config.width
