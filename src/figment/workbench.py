@@ -324,7 +324,8 @@ def preview(dataset: Dataset, model: Model, path: Path) -> list[str]:
         save_png(picture(model.spec, x, c), path, {"model": model.config.kind, "seed": 0, "start": 0, "n": n})
         return from_samples(x)
     if isinstance(model, CanEncode) and isinstance(model, CanDecode):
-        batch = dataset.held_out.gather(np.arange(min(n // 2, len(dataset.held_out)))).to(model.device)
+        rows = np.arange(min(n // 2, len(dataset.held_out)))
+        batch = dataset.held_out.gather(rows).suited(model.spec).to(model.device)
         pairs = torch.stack([batch.x, reconstruct(model, batch.x, batch.c)], 1).flatten(0, 1)
         save_png(picture(model.spec, pairs), path, {"model": model.config.kind, "reconstructions": len(batch)})
     return []

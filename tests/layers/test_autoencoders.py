@@ -104,7 +104,7 @@ def test_with_prior_freezes_its_first_stage_and_loads_alone(first: ModelConfig, 
     data = dataset((1, 7, 9), labels)
     torch.manual_seed(0)
     stage = first.build(data.spec)
-    model = WithPriorConfig(components=6).with_first(stage)
+    model = WithPriorConfig(components=6).with_first(stage, data.spec)
     assert isinstance(model, WithPrior)
     assert isinstance(model.config.first, FirstStage)
     assert model.config.first.weights == fingerprint(stage) == fingerprint(model.first)
@@ -120,7 +120,7 @@ def test_with_prior_freezes_its_first_stage_and_loads_alone(first: ModelConfig, 
 
 def test_the_prior_of_codes_has_their_moments():
     data = dataset((2,), count=2000)
-    model = WithPriorConfig(components=1).with_first(AutoencoderConfig(size="tiny").build(data.spec))
+    model = WithPriorConfig(components=1).with_first(AutoencoderConfig(size="tiny").build(data.spec), data.spec)
     list(model.fit(data, Budget()))
     with torch.no_grad():
         codes = model.encode(data.train.gather(np.arange(2000)).x, {})

@@ -85,7 +85,14 @@ class Classes(Config):
         return len(self.names)
 
     def null(self, like: Tensor) -> Tensor:
+        """The null value in the form of `like`: labels `(B,)`, or soft ones `(B, K + 1)`."""
+        if like.is_floating_point():
+            return self.soft(torch.full((len(like),), self.count, device=like.device))
         return torch.full_like(like, self.count)
+
+    def soft(self, label: Tensor) -> Tensor:
+        """Labels `(B,)` as weights `(B, K + 1)` of the classes and, last, of none; so are their mixtures."""
+        return torch.nn.functional.one_hot(label, self.count + 1).float()
 
     def draw(self, noise: Noise) -> Tensor:
         """Labels by training frequency: int64 `(B,)`."""
@@ -101,8 +108,29 @@ class Classes(Config):
         raise UsageError(f"There is no label '{text}'. {did_you_mean(text, self.names)}")
 
 
+class Factor(Config):
+    """A named attribute of an item: a number, or one of `levels`."""
+
+    name: str
+    levels: tuple[str, ...] = ()
+
+
+class Factors(Config):
+    """Named attributes, float32 `(B, F)`: numbers themselves, levels by index; NaN is unknown, and the null value."""
+
+    kind: Literal["factors"] = "factors"
+    factors: tuple[Factor, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(factor.name for factor in self.factors)
+
+    def null(self, like: Tensor) -> Tensor:
+        return torch.full_like(like, float("nan"))
+
+
 Value = Annotated[Image | Vector, pydantic.Field(discriminator="kind")]
-Condition = Annotated[Classes | Image, pydantic.Field(discriminator="kind")]
+Condition = Annotated[Classes | Image | Factors, pydantic.Field(discriminator="kind")]
 
 
 class Spec(Config):
@@ -144,7 +172,7 @@ class Spec(Config):
         out = {}
         for key, value in c.items():
             part = self.c[key]
-            empty = part.null(value) if isinstance(part, Classes) else torch.zeros_like(value)
+            empty = torch.zeros_like(value) if isinstance(part, Image) else part.null(value)
             out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), empty, value)
         return out
 
@@ -166,6 +194,10 @@ class Batch:
             x=self.x.to(device, non_blocking=True),
             c={k: v.to(device, non_blocking=True) for k, v in self.c.items()},
         )
+
+    def suited(self, spec: Spec) -> Batch:
+        """The batch with those conditions only that a model of this spec knows."""
+        return replace(self, c={key: value for key, value in self.c.items() if key in spec.c})
 
     def __getitem__(self, part: slice) -> Batch:
         return Batch(self.x[part], {k: v[part] for k, v in self.c.items()}, self.rows[part])

@@ -27,8 +27,10 @@ class ModelConfig(Kinded):
 
     group: ClassVar[str] = "model"
     accepts: ClassVar[tuple[type[Config], ...]]  # the types of `spec.x` this kind models
+    conditions: ClassVar[tuple[str, ...]] = ()  # the keys of `spec.c` it can be conditioned on
 
     size: Size = pydantic.Field("small", description="the one dial: width and depth of all networks")
+    conditional: bool = pydantic.Field(True, description="learn p(x | label) where the data has labels; false: p(x)")
 
     def build(self, spec: Spec) -> Model:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this
@@ -46,6 +48,12 @@ class ModelConfig(Kinded):
 
         fits = [kind for kind in registry.kinds("model") if isinstance(spec.x, registry.load("model", kind).accepts)]
         raise UsageError(f"'{self.kind}' does not model {spec.x.kind} data ({spec.name}). These do: {', '.join(fits)}.")
+
+    def adapt(self, spec: Spec) -> Spec:
+        """The part of a spec that this model uses: x, and the conditions it is to learn from. Raises UsageError."""
+        self.check(spec)
+        used = {key: part for key, part in spec.c.items() if key in self.conditions and self.conditional}
+        return spec.model_copy(update={"c": used})
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Session:
     def batch(self, step: int) -> Batch:
         """The global batch of a step: a pure function of (seed, step)."""
         size = self.run.training.batch
-        batch = self.dataset.train.gather(self.order.rows(step * size, (step + 1) * size))
+        batch = self.dataset.train.gather(self.order.rows(step * size, (step + 1) * size)).suited(self.model.spec)
         if self.run.training.flip and batch.x.ndim == 4:
             generator = torch.Generator().manual_seed(seed_of(self.run.seed, step, "flip"))
             mirrored = torch.rand(len(batch), generator=generator) < 0.5
@@ -238,7 +238,7 @@ class Session:
         rows = np.arange(min(len(split), 1024))
         with self.published(), torch.no_grad(), autocast(self.precision, self.processes.device):
             torch.manual_seed(seed_of(self.run.seed, "monitor"))
-            batch = split.gather(rows).to(self.processes.device)
+            batch = split.gather(rows).suited(self.model.spec).to(self.processes.device)
             buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
             value = float(self.seats[0].player.loss(batch, Turn(self.seats[0].count, 1.0)).value)
             for name, buffer in self.model.named_buffers():

@@ -70,11 +70,11 @@ class TwoStageConfig(ModelConfig):
     def check_first(self, first: Model) -> None:
         """Raises UsageError where a model cannot be the first stage."""
 
-    def with_first(self, first: Model, spec: Spec | None = None) -> Model:
-        """The second stage, for data of this spec (None: the first's), on a trained first: config embedded and
+    def with_first(self, first: Model, spec: Spec) -> Model:
+        """The second stage, for data of this spec, on a trained first: config embedded and
         resolved, weights copied and frozen. Raises UsageError as `staged` does."""
         stage = FirstStage(model=first.config, spec=first.spec, weights=fingerprint(first))
-        model = self.model_copy(update={"first": stage}).build(spec or first.spec)
+        model = self.model_copy(update={"first": stage}).build(spec)
         model.get_submodule("first").load_state_dict(first.state_dict())
         return model
 
@@ -89,7 +89,8 @@ class TwoStageConfig(ModelConfig):
             raise UsageError(f"model.first={stage} is neither a finished run nor a kind of model.")
         if isinstance(stage, ModelConfig):
             stage = FirstStage(model=stage.build(spec).config, spec=spec, weights=UNTRAINED)
-        if stage.spec.x != spec.x or (stage.spec.label and stage.spec.label.names) != (spec.label and spec.label.names):
+        theirs = stage.spec.label.names if stage.spec.label else None
+        if stage.spec.x != spec.x or (theirs and spec.label and theirs != spec.label.names):
             raise UsageError(
                 f"the first stage was trained on '{stage.spec.name}', which has another form: train it anew."
             )

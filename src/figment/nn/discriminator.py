@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.nn.convolution import Pyramid, halvings
+from figment.nn.embeddings import LabelEmbedding
 from figment.nn.mlp import MLP
 from figment.nn.resample import DownConv
 
@@ -33,7 +34,7 @@ class Discriminator(nn.Module):
         self.last = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.features = nn.Linear(widths[-1] * pyramid.bottom[0] * pyramid.bottom[1], 4 * width)
         self.logit_out = nn.Linear(4 * width, 1, bias=False)
-        self.embed = nn.Embedding(classes, 4 * width) if classes else None
+        self.embed = LabelEmbedding(classes, 4 * width) if classes else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -73,7 +74,7 @@ class VectorDiscriminator(nn.Module):
         self.rates = [torch.pi / 4 * 2**k for k in range(octaves)]
         self.body = MLP(dimensions * (1 + 2 * octaves), width, width, depth=3)
         self.logit_out = nn.Linear(width, 1, bias=False)
-        self.embed = nn.Embedding(classes, width) if classes else None
+        self.embed = LabelEmbedding(classes, width) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         waves = [wave(rate * x) / rate for rate in self.rates for wave in (torch.sin, torch.cos)]

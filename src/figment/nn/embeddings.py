@@ -1,4 +1,4 @@
-"""Time as a vector."""
+"""Time and labels as vectors."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         return self.second(nn.functional.silu(self.first(sinusoids(t, self.width))))
+
+
+class LabelEmbedding(nn.Embedding):
+    """Labels int64 `(B,)`, or soft ones, weights float `(B, K)` of the classes, -> `(B, width)`.
+
+    Weights of classes that the table lacks (the null class, where none is learned) are left out.
+    """
+
+    def forward(self, label: Tensor) -> Tensor:
+        if label.is_floating_point():
+            return label[:, : self.num_embeddings].to(self.weight.dtype) @ self.weight
+        return super().forward(label)

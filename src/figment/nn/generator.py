@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from figment.nn.convolution import Pyramid, halvings
+from figment.nn.embeddings import LabelEmbedding
 from figment.nn.mlp import MLP
 from figment.nn.resample import UpConv
 
@@ -28,7 +29,7 @@ class Generator(nn.Module):
         widths = [width * min(2**level, 4) for level in range(halvings(self.height, self.width), -1, -1)]
         self.start = (widths[0], *Pyramid(self.height, self.width, width).bottom)
         style = 4 * width
-        self.embed = nn.Embedding(classes, latent) if classes else None
+        self.embed = LabelEmbedding(classes, latent) if classes else None
         self.style_in = nn.Linear(latent * (2 if classes else 1), style)
         self.style = nn.Linear(style, style)
         self.grid_in = nn.Linear(style, self.start[0] * self.start[1] * self.start[2])
@@ -80,7 +81,7 @@ class VectorGenerator(nn.Module):
 
     def __init__(self, dimensions: int, latent: int, width: int, classes: int = 0):
         super().__init__()
-        self.embed = nn.Embedding(classes, width) if classes else None
+        self.embed = LabelEmbedding(classes, width) if classes else None
         self.body = MLP(latent, dimensions, width, depth=3, embedding=width if classes else 0)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

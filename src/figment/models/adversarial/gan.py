@@ -24,6 +24,7 @@ class GANConfig(ModelConfig):
 
     kind: Literal["gan"] = "gan"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+    conditions = ("label",)
 
     latent: int = pydantic.Field(64, ge=1, le=1024, description="numbers in a code")
     objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
@@ -35,7 +36,7 @@ class GANConfig(ModelConfig):
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
 
     def build(self, spec: Spec) -> GAN:
-        self.check(spec)
+        spec = self.adapt(spec)
         return GAN(self.model_copy(update={"width": self.width or WIDTHS[self.size]}), spec)
 
 

@@ -30,7 +30,7 @@ class AutoencoderConfig(ModelConfig):
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
 
     def build(self, spec: Spec) -> Autoencoder:
-        self.check(spec)
+        spec = self.adapt(spec)
         width, blocks = width_and_blocks(spec.x.shape, self.size)
         numbers = {
             "latent": self.latent or default_latent(spec.x.dimensions),

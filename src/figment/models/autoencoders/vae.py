@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal
 
 from figment.core.data import Batch, Image, Noise, Spec, Vector
@@ -23,6 +23,7 @@ from figment.models.autoencoders.likelihoods import (
     squared_error,
 )
 from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
+from figment.nn.embeddings import LabelEmbedding
 
 LABEL_WIDTH = 64  # dimensions of a label's embedding
 SMALLEST_VARIANCE = 1e-6  # of the decoder, in model range: an eighth of a grey level
@@ -32,6 +33,7 @@ class VAEConfig(ModelConfig):
     """p(x | z) p(z) with an inference network q(z | x), conditional on labels where the data has them."""
 
     accepts = (Image, Vector)
+    conditions = ("label",)
     kind: Literal["vae"] = "vae"
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
@@ -46,7 +48,7 @@ class VAEConfig(ModelConfig):
     drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
 
     def build(self, spec: Spec) -> VAE:
-        self.check(spec)
+        spec = self.adapt(spec)
         binary = isinstance(spec.x, Image) and spec.x.binary
         decoder = self.decoder if self.decoder != "auto" else ("bernoulli" if binary else "gaussian")
         if decoder == "bernoulli" and not binary:
@@ -81,7 +83,7 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasBound):
         assert config.latent and config.width and config.blocks
         self.measure = "mass" if config.decoder == "bernoulli" else "density"
         label = LABEL_WIDTH if spec.label else 0
-        self.embedding = nn.Embedding(spec.label.count + 1, label) if spec.label else None
+        self.embedding = LabelEmbedding(spec.label.count + 1, label) if spec.label else None
         self.encoder = encoder_for(spec.x.shape, 2 * config.latent, config.width, config.blocks, label)
         self.decoder = decoder_for(config.latent, spec.x.shape, config.width, config.blocks, label)
         self.register_buffer("variance", torch.ones(()))

@@ -23,6 +23,7 @@ class WithPriorConfig(TwoStageConfig):
     """p(z | y) after the fact: z is the code of any model that encodes to and decodes from rows."""
 
     accepts = (Image, Vector)
+    conditions = ("label",)
     kind: Literal["with-prior"] = "with-prior"
     first: First = pydantic.Field(
         "autoencoder", description="the model to stand on: a finished run, or a kind to train"
@@ -36,7 +37,7 @@ class WithPriorConfig(TwoStageConfig):
             raise UsageError(f"'{first.config.kind}' has no codes to put a prior on: take autoencoder or vae.")
 
     def build(self, spec: Spec) -> WithPrior:
-        self.check(spec)
+        spec = self.adapt(spec)
         config, first = self.staged(spec)
         return WithPrior(config, spec, first)
 
@@ -66,7 +67,7 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
         rows = Order(budget.seed, data.train).rows(0, min(len(data.train), budget.rows))
         pairs = []
         for start in range(0, len(rows), 500):
-            batch = data.train.gather(rows[start : start + 500]).to(self.device)
+            batch = data.train.gather(rows[start : start + 500]).suited(self.spec).to(self.device)
             pairs.append((self._draw_code(batch), self.mixture.groups_of(batch.c, len(batch))))
         codes, labels = (torch.cat(parts) for parts in zip(*pairs))
         for log_likelihood in self.mixture.fit(codes, labels, FLOOR * float(codes.var(0).mean()), budget):

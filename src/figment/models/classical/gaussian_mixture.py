@@ -25,6 +25,7 @@ class GaussianMixtureConfig(ModelConfig):
     """x = m + W u + off-plane noise, u ~ a mixture of Gaussians for each class."""
 
     accepts = (Image, Vector)
+    conditions = ("label",)
     kind: Literal["gaussian-mixture"] = "gaussian-mixture"
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the plane (None: by size)")
     components: int | None = pydantic.Field(
@@ -32,7 +33,7 @@ class GaussianMixtureConfig(ModelConfig):
     )
 
     def build(self, spec: Spec) -> GaussianMixture:
-        self.check(spec)
+        spec = self.adapt(spec)
         latent = min(spec.x.dimensions, self.latent or PLANE[self.size])
         components = self.components or COMPONENTS[self.size]
         return GaussianMixture(self.model_copy(update={"latent": latent, "components": components}), spec)
@@ -65,7 +66,7 @@ class GaussianMixture(Model, Fits, HasLogProb, HasPrior, CanEncode):
         self._fit_plane(data.train.gather(rows[:PCA_ROWS]).x.flatten(1), floor, budget.seed)
         pairs = []
         for start in range(0, len(rows), 1000):
-            batch = data.train.gather(rows[start : start + 1000]).to(self.device)
+            batch = data.train.gather(rows[start : start + 1000]).suited(self.spec).to(self.device)
             pairs.append((self.encode(batch.x, batch.c), self.mixture.groups_of(batch.c, len(batch))))
         codes, labels = (torch.cat(parts) for parts in zip(*pairs))
         for log_likelihood in self.mixture.fit(codes, labels, floor, budget):

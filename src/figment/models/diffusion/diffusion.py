@@ -30,6 +30,7 @@ from figment.models.diffusion.prediction import Prediction, PredictionName
 from figment.models.diffusion.sampling import Drawn, Solved, sampler
 from figment.models.diffusion.sampling import Sampling as Choices
 from figment.models.diffusion.schedule import ScheduleName, path, warning
+from figment.nn.embeddings import LabelEmbedding
 from figment.nn.unet import UNet
 
 PICTURES: dict[str, dict[str, Any]] = {  # what a size stands for
@@ -55,6 +56,7 @@ class DiffusionConfig(ModelConfig):
 
     kind: Literal["diffusion"] = "diffusion"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+    conditions = ("label",)
 
     schedule: ScheduleName = pydantic.Field("straight", description="how signal gives way to noise")
     steps: int = pydantic.Field(1000, ge=2, le=100_000, description="noising steps of the schedule; straight has none")
@@ -77,7 +79,7 @@ class DiffusionConfig(ModelConfig):
     patch: int | None = pydantic.Field(None, ge=1, le=16, description="pixels folded into channels (None: by size)")
 
     def build(self, spec: Spec) -> Diffusion:
-        self.check(spec)
+        spec = self.adapt(spec)
         sizes = (ROWS if isinstance(spec.x, Vector) else PICTURES)[self.size]
         model = Diffusion(self.model_copy(update={k: getattr(self, k) or v for k, v in sizes.items()}), spec)
         if remark := warning(model.schedule):
@@ -103,7 +105,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
         self.schedule = path(config.schedule, config.steps, config.rescale, floor)
         self.prediction = Prediction(config.prediction)
         self.network, embedding = _network(config, spec)
-        self.label_embed = nn.Embedding(spec.label.count + 1, embedding) if spec.label else None
+        self.label_embed = LabelEmbedding(spec.label.count + 1, embedding) if spec.label else None
 
     def players(self) -> Sequence[Player]:
         return [Player("denoiser", [self], self.loss)]
