@@ -1,0 +1,98 @@
+"""Directions in a space of codes along which one attribute changes, learned from labelled examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from figment.core.data import Factors
+
+DETERMINED = 0.02  # a target of which others leave less of its variance than this unexplained has no part of its own
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A vector `(d,)` along which codes move by one standard deviation of an attribute, whose mean and deviation over
+    the examples are kept; `corrected` where other attributes were held fixed."""
+
+    vector: Tensor
+    mean: float
+    deviation: float
+    corrected: bool
+
+    def applied(self, z: Tensor, weights: Tensor) -> Tensor:
+        """z + weight * vector, for all weights `(A,)` of each code `(B, ...)`: `(B, A, ...)`."""
+        moves = weights.view(-1, *[1] * (z.ndim - 1)) * self.vector.view(z.shape[1:])
+        return z[:, None] + moves.to(z)
+
+    def score(self, codes: Tensor) -> Tensor:
+        """How far codes `(B, d)` lie along the direction, in its own units: `(B,)`."""
+        return codes @ self.vector / self.vector.square().sum()
+
+
+def direction(codes: Tensor, target: Tensor, others: Tensor | None = None) -> Direction:
+    """The change of the mean code `(d,)` for one deviation of the target `(N,)`, with `others` `(N, P)` held fixed.
+
+    sd(t) sum_i r_i z_i / sum_i r_i^2, where r is what a least-squares fit on the others leaves of the target: the
+    target's own coefficients in a regression of codes `(N, d)` on everything known. Without others it is, for a target
+    of 0 and 1, the difference of the two means times their standard deviation. Where the others determine the target
+    they are not used. Rows whose target is NaN are left out. Raises ValueError for a target that does not vary.
+
+    Larsen et al., "Autoencoding beyond pixels using a learned similarity metric" (2016); Frisch & Waugh, "Partial time
+    regressions as compared with individual trends" (1933).
+    """
+    known = target.isfinite()
+    z, t = codes[known].double(), target[known].double()
+    mean, deviation = t.mean(), t.std(correction=0)
+    if not deviation > 0:
+        raise ValueError("the attribute does not vary")
+    rest, corrected = t - mean, False
+    if others is not None and others.shape[1]:
+        design = torch.cat([torch.ones(len(t), 1).double(), others[known].double()], 1)
+        left = t - design @ torch.linalg.lstsq(design, t[:, None], driver="gelsd").solution[:, 0]
+        if corrected := bool(left.square().mean() > DETERMINED * deviation**2):
+            rest = left
+    vector = deviation * (rest @ z) / rest.square().sum()
+    return Direction(vector.float(), float(mean), float(deviation), corrected)
+
+
+def columns(values: Tensor, factors: Factors) -> Tensor:
+    """Factors `(N, F)` as columns `(N, P)` of a regression: numbers standardised, a 0-1 column for each level but the
+    first; what is unknown takes the mean."""
+    parts = []
+    for factor, column in zip(factors.factors, values.T.double()):
+        known = column.isfinite()
+        levels = range(1, len(factor.levels))
+        part = torch.stack([column == level for level in levels], 1).double() if factor.levels else column[:, None]
+        part = part - part[known].mean(0)
+        part = part / part[known].std(0, correction=0).clamp_min(1e-12)
+        parts.append(torch.where(known[:, None], part, 0.0))
+    return torch.cat(parts, 1) if parts else torch.empty(len(values), 0).double()
+
+
+def auroc(score: Tensor, positive: Tensor) -> float:
+    """The chance that a positive scores above a negative, ties counted half: scores `(N,)`, positive `(N,)` bool.
+
+    Hanley & McNeil, "The meaning and use of the area under a receiver operating characteristic curve" (1982).
+    """
+    from scipy.stats import rankdata
+
+    ranks, yes = rankdata(score.numpy()), positive.numpy()
+    count = int(yes.sum())
+    if count in (0, len(yes)):
+        return float("nan")
+    return float((ranks[yes].sum() - count * (count + 1) / 2) / (count * (len(yes) - count)))
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """a . b / |a| |b|."""
+    return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+
+
+def halves(target: Tensor) -> Tensor:
+    """The upper half of a target `(N,)` bool: ones of a 0-1 target, numbers above the median."""
+    known = target[target.isfinite()].numpy()
+    return target > (0.5 if np.isin(known, (0, 1)).all() else float(np.median(known)))
