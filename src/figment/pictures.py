@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from figment.core.errors import FigmentError, UsageError
 from figment.core.run import replacing
 
 RECIPE = "figment"  # the text chunk with our JSON; "parameters" is the one other programs show
+DESCRIPTION = 0x010E  # the EXIF tag that holds a film's recipe
 LONGEST_RECIPE = 4_000_000  # bytes of JSON
 
 # M. Okabe and K. Ito, "Color universal design" (2008): told apart by people of every colour vision.
@@ -48,6 +51,42 @@ def grid(pixels: np.ndarray, columns: int | None = None, scale: int | None = Non
         top, left = place // columns * high, place % columns * wide
         sheet[top : top + high - gap, left : left + wide - gap] = block
     return PIL.Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+
+
+def sheet(
+    cells: Sequence[Sequence[np.ndarray | None]],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
+    title: str = "",
+) -> PIL.Image.Image:
+    """A table of pictures uint8 `(H, W, C)` (None: an empty place) with names left of rows and above columns, and a
+    line under each picture."""
+    height, width = next(cell.shape[:2] for row in cells for cell in row if cell is not None)
+    across = max(len(row) for row in cells)
+    scale = max(1, min(88 // height, 1400 // (across * width)))
+    font, bold = (PIL.ImageFont.load_default(size) for size in (13, 17))
+    gap, line = 6, 18
+    wide = max(width * scale, *(int(font.getlength(text)) for row in captions for text in row), 0) + gap
+    high = height * scale + gap + (line if captions else 0)
+    left = 12 + max((int(font.getlength(name)) + 10 for name in rows), default=0)
+    top = 12 + (28 if title else 0) + (line if columns else 0)
+    size = (max(left + across * wide + 12 - gap, 24 + int(bold.getlength(title))), top + len(cells) * high + 12 - gap)
+    page = PIL.Image.new("RGB", size, PAPER)
+    pen = PIL.ImageDraw.Draw(page)
+    pen.text((12, 8), title, INK, bold)
+    for j, name in enumerate(columns):
+        pen.text((left + j * wide + (wide - gap) / 2, top - 5), name, INK, font, anchor="ms")
+    for i, row in enumerate(cells):
+        if i < len(rows):
+            pen.text((left - 10, top + i * high + height * scale / 2), rows[i], INK, font, anchor="rm")
+        for j, cell in enumerate(row):
+            x, y = left + j * wide + (wide - gap - width * scale) // 2, top + i * high
+            if cell is not None:
+                page.paste(grid(cell[None], scale=scale).convert("RGB"), (x, y))
+            if captions and captions[i][j]:
+                pen.text((x + width * scale / 2, y + height * scale + 14), captions[i][j], INK, font, anchor="ms")
+    return page
 
 
 def picture(spec: Spec, x: Tensor, c: Mapping[str, Tensor] | None = None) -> PIL.Image.Image:
@@ -133,10 +172,28 @@ def save_png(image: PIL.Image.Image, path: str | os.PathLike[str], recipe: Mappi
     chunks = PngInfo()
     chunks.add_text(RECIPE, text)
     chunks.add_itxt("parameters", parameters(recipe, image.size))
+    _save(image, path, "PNG", pnginfo=chunks)
+
+
+def save_film(
+    frames: Sequence[PIL.Image.Image], path: str | os.PathLike[str], recipe: Mapping[str, Any], milliseconds: int = 90
+) -> None:
+    """Writes pictures as an endless WebP film, there and back, its recipe (JSON) as the image description.
+
+    Raises FigmentError where the disk refuses.
+    """
+    described = PIL.Image.Exif()
+    described[DESCRIPTION] = json.dumps(recipe, default=str)
+    there_and_back = [*frames, *frames[-2:0:-1]]
+    options = {"save_all": True, "append_images": there_and_back[1:], "duration": milliseconds, "loop": 0}
+    _save(there_and_back[0], Path(path), "WEBP", lossless=True, exif=described, **options)
+
+
+def _save(image: PIL.Image.Image, path: Path, form: str, **options: Any) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            image.save(file, "PNG", pnginfo=chunks)
+            image.save(file, form, **options)
     except OSError as error:
         raise FigmentError(f"cannot write {path}: {error.strerror or error}.") from None
 

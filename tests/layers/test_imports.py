@@ -11,7 +11,9 @@ import pytest
 import figment
 
 ROOT = Path(figment.__file__).parent
-VOCABULARY = {"core.config", "core.data", "core.errors", "core.model", "core.run", "core.processes", "core.stages"}
+VOCABULARY = {
+    f"core.{name}" for name in ("config", "data", "errors", "model", "processes", "progress", "run", "stages")
+}  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 
 # From below to above: each may import itself, what it names, and nothing else of ours.
@@ -26,6 +28,9 @@ MAY = {
     "workbench": {"registry", "core", "data", "presets", "pictures"},
     "samples": {"core", "workbench", "pictures"},
     "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "workbench", "samples"},
+    "pixels": {"nn"} | VOCABULARY,
+    "latent": {"nn", "pixels", "evaluate.neighbours"} | VOCABULARY,
+    "explorer": {"core", "data", "nn", "models", "evaluate", "latent", "pixels", "pictures", "samples", "workbench"},
     "listing": {"registry", "core", "data", "models", "presets", "evaluate"},
 }
 TOP = {"cli", "studio", "__init__", "__main__"}

@@ -61,11 +61,13 @@ class Turn:
     """What an objective may know of time: this player's updates so far, and how much of the run is over.
 
     `mean` averages a tensor over all processes: a loss that changes a buffer must do it from averaged values.
+    `rows` are the examples of the training split.
     """
 
     count: int
     progress: float
     mean: Callable[[Tensor], Tensor] = lambda value: value
+    rows: int = 1
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,15 @@ class HasBound(ABC):
         """A (possibly random) lower bound of log p(x | c) in expectation: `(B,)` nats, of x in model range."""
 
 
+class HasImportance(HasBound):
+    @abstractmethod
+    def log_weights(self, x: Tensor, c: Mapping[str, Tensor], draws: int) -> Tensor:
+        """log p(x, z | c) - log q(z | x, c) at `draws` codes z ~ q of each example, encoded once: `(draws, B)` nats.
+
+        E_q of their exponential is p(x | c).
+        """
+
+
 class HasEnergy(ABC):
     @abstractmethod
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
@@ -234,9 +245,13 @@ class HasFeatures(ABC):
 
 
 class HasSampling(CanSample):
-    """A family with choices at sampling time: `Sampling` is their frozen config, the command line's keys."""
+    """A family with choices at sampling time: `Sampling` is their frozen config, the command line's keys.
+
+    `invertible` are the choices under which `encode` and `decode` undo each other best, where any do.
+    """
 
     Sampling: ClassVar[type[Config]]
+    invertible: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def with_sampling(self, sampling: Any) -> CanSample:
@@ -250,7 +265,7 @@ def size_of(model: Model) -> int:
 
 
 ABILITIES: tuple[type, ...] = (
-    CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasBound, HasEnergy, CanDenoise,
+    CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasBound, HasImportance, HasEnergy, CanDenoise,
     CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 

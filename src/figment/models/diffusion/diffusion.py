@@ -96,6 +96,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
     """
 
     Sampling: ClassVar[type[Choices]] = Choices
+    invertible = {"sampler": "heun", "steps": 50}
     config: DiffusionConfig
 
     def __init__(self, config: DiffusionConfig, spec: Spec):

@@ -12,7 +12,7 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image, Noise, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanDenoise, CanEncode, CanSample
+from figment.core.model import CanDenoise, CanEncode, CanSample, HasPrior
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.samplers import (
     Denoise,
@@ -113,7 +113,7 @@ class Drawn(CanSample):
 
 
 @final
-class Solved(CanSample, CanEncode, CanDecode):
+class Solved(HasPrior, CanEncode):
     """Samples by a differential equation: x is a function of its noise, and the noise of x."""
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
@@ -124,8 +124,9 @@ class Solved(CanSample, CanEncode, CanDecode):
     def evaluations(self) -> int:
         return self.sampling.evaluations
 
-    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        return self.decode(noise.stream("prior").normal(self.spec.x.shape), c)
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """Noise of the shape of x."""
+        return noise.stream("prior").normal(self.spec.x.shape)
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:

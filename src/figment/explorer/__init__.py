@@ -1,0 +1,25 @@
+"""`figment explore RUN ACTION`: what is inside a trained model, one file an action.
+
+An action is a line in `ACTIONS` and a module of the same name with
+
+* `Options`: a `Config` with the choices it takes (`--steps 9` and `steps=9` alike), each with bounds and a description;
+* `explore(scene, words, options) -> Found`: figures, and a picture or the frames of a film.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from figment.core.errors import UsageError, did_you_mean
+
+ACTIONS = {
+    "reconstruct": "[IMAGE ...]: pictures, and what the model makes of their codes",
+}
+
+
+def action(name: str) -> Any:
+    """The module of an action. Raises UsageError where there is none of that name."""
+    if name not in ACTIONS:
+        raise UsageError(f"There is nothing to explore by '{name}'. {did_you_mean(name, ACTIONS)}")
+    return import_module(f"figment.explorer.{name}")

@@ -1,0 +1,48 @@
+"""From the words of a command to an action's settings, and from what it found to files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from figment.core.config import parse_assignments
+from figment.core.errors import UsageError
+from figment.explorer import action
+from figment.explorer.scene import Found
+from figment.pictures import save_film, save_png
+from figment.samples import weights_of
+
+
+def divide(
+    name: str, words: Sequence[str], flags: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The action's settings, the sampling settings, and the other words, of the words and flags of a command.
+
+    `KEY=VALUE` is a setting of the action where it has one of that name, else of sampling, as `sampling.KEY=VALUE`
+    always is; the name of a file that is there is a picture. Raises UsageError for a flag that the action has not.
+    """
+    known = action(name).Options.model_fields
+    for flag in flags:
+        if flag not in known:
+            raise UsageError(f"--{flag}: `{name}` has no such choice. Its own: {', '.join(known) or 'none'}.")
+    assigned = [word for word in words if "=" in word and not Path(word).exists()]
+    pairs = parse_assignments(assigned)
+    settings = {key: value for key, value in pairs.items() if key in known}
+    sampling = {key.removeprefix("sampling."): value for key, value in pairs.items() if key not in known}
+    return {**settings, **flags}, sampling, [word for word in words if word not in assigned]
+
+
+def save(found: Found, run: Path, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
+    """Writes the picture to `out`, its film beside it; each carries its recipe. Raises UsageError."""
+    if out.suffix not in (".png", ".webp"):
+        raise UsageError(f"--out {out}: a picture goes into a .png, a film into a .webp.")
+    if out.suffix == ".webp" and not found.frames:
+        raise UsageError(f"--out {out}: nothing moves here, so it is no film. Use a .png.")
+    recipe = {"run": run.name, "weights": weights_of(run), **recipe}
+    still, film = out.with_suffix(".png"), out.with_suffix(".webp")
+    save_png(found.picture, still, recipe)
+    if not found.frames:
+        return [still]
+    save_film(found.frames, film, recipe)
+    return [still, film]
