@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pydantic
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.models.autoencoders.contraction import jacobian_norm_estimate, layer_jacobian_norm
+from figment.models.autoencoders.corruption import Corruption, corrupted
 from figment.models.autoencoders.likelihoods import squared_error
 from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
 
@@ -21,29 +25,62 @@ def default_latent(dimensions: int) -> int:
 
 
 class AutoencoderConfig(ModelConfig):
-    """x -> z -> x, trained on squared error alone."""
+    """x -> z -> x, trained on squared error, alone or with one regulariser."""
 
     accepts = (Image, Vector)
     kind: Literal["autoencoder"] = "autoencoder"
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
+    network: Literal["deep", "shallow", "linear"] = pydantic.Field(
+        "deep", description="shallow: one sigmoid layer; linear: one linear layer, which finds the principal subspace"
+    )
+    regulariser: Literal["none", "denoising", "contractive", "sparse", "ordered"] = pydantic.Field(
+        "none",
+        description="denoising: rebuilds from a spoilt input; contractive: a code that hardly moves with its input; "
+        "sparse: few numbers of a code are not 0; ordered: a code cut short still decodes",
+    )
+    noise: Corruption = pydantic.Field("gaussian", description="denoising: how the input is spoilt")
+    corruption: float = pydantic.Field(
+        0.3,
+        ge=0,
+        le=4,
+        description="denoising: standard deviation with black to white being 1 (rows: in their standard deviations), "
+        "or the share of pixels that salt-and-pepper and masking replace",
+    )
+    contraction: float = pydantic.Field(
+        0.05, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2 relative to the variance of codes"
+    )
+    active: int | None = pydantic.Field(
+        None, ge=1, le=4096, description="sparse: numbers of a code that are not 0 (None: a quarter)"
+    )
 
     def build(self, spec: Spec) -> Autoencoder:
         spec = self.adapt(spec)
         width, blocks = width_and_blocks(spec.x.shape, self.size)
+        latent = self.latent or default_latent(spec.x.dimensions)
+        if self.active is not None and self.active > latent:
+            raise UsageError(f"model.active={self.active} of {latent} numbers cannot be kept: lower it.")
         numbers = {
-            "latent": self.latent or default_latent(spec.x.dimensions),
+            "latent": latent,
             "width": self.width or width,
             "blocks": self.blocks or blocks,
+            "active": self.active or math.ceil(latent / 4),
         }
         return Autoencoder(self.model_copy(update=numbers), spec)
 
 
 class Autoencoder(Model, Learns, CanEncode, CanDecode):
-    """Minimises ||x - decode(encode(x))||^2 / D.
+    """Minimises E ||x - g(f(x'))||^2 / D + R, with encoder f, decoder g, and by `regulariser`
 
-    Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006).
+    - none: x' = x, R = 0. Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006).
+    - denoising: x' is x spoilt. Vincent et al., "Stacked denoising autoencoders" (2010).
+    - contractive: R = weight E ||df/dx||_F^2 / tr Cov f(x); without the variance, a smaller f and a larger g would do.
+      Rifai et al., "Contractive auto-encoders: explicit invariance during feature extraction" (2011), who tie weights.
+    - sparse: f keeps its k largest numbers, k falling from all to `active` over the first half of the run. Makhzani &
+      Frey, "k-sparse autoencoders" (2014).
+    - ordered: g sees the first k numbers of the code, P(k) ~ 1/k. Rippel, Gelbart & Adams, "Learning ordered
+      representations with nested dropout" (2014).
     """
 
     config: AutoencoderConfig
@@ -51,19 +88,74 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
     def __init__(self, config: AutoencoderConfig, spec: Spec):
         super().__init__(config, spec)
         assert config.latent and config.width and config.blocks
-        self.encoder = encoder_for(spec.x.shape, config.latent, config.width, config.blocks)
-        self.decoder = decoder_for(config.latent, spec.x.shape, config.width, config.blocks)
+        shape, d = spec.x.shape, config.latent
+        if config.network == "deep":
+            self.encoder = encoder_for(shape, d, config.width, config.blocks)
+            self.decoder = decoder_for(d, shape, config.width, config.blocks)
+        else:
+            squash = nn.Sigmoid() if config.network == "shallow" else nn.Identity()
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(spec.x.dimensions, d), squash)
+            self.decoder = nn.Sequential(nn.Linear(d, spec.x.dimensions), nn.Unflatten(1, shape))
 
     def players(self) -> Sequence[Player]:
         return [Player("autoencoder", [self.encoder, self.decoder], self.loss)]
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
-        error = squared_error(batch.x, self.decode(self.encode(batch.x, batch.c), batch.c)).mean()
-        error = error / self.spec.x.dimensions
-        return Loss(error, {"error": error.detach()})
+        config, x = self.config, batch.x
+        penalty = None
+        if config.regulariser == "contractive":
+            z, penalty = self._contracted(x)
+        elif config.regulariser == "denoising":
+            z = self._code(corrupted(x, config.noise, config.corruption))
+        else:
+            z = self._code(x)
+        if config.regulariser == "sparse":
+            z = largest(z, self._active(turn.progress))
+        if config.regulariser == "ordered":
+            z = z * prefixes(z)
+        error = squared_error(x, self.decode(z, batch.c)).mean() / self.spec.x.dimensions
+        if penalty is None:
+            return Loss(error, {"error": error.detach()})
+        return Loss(error + config.contraction * penalty, {"error": error.detach(), "contraction": penalty.detach()})
+
+    def _code(self, x: Tensor) -> Tensor:
+        return self.encoder(x).float()
+
+    def _active(self, progress: float) -> int:
+        d, k = self.config.latent, self.config.active
+        assert d and k
+        return round(d + (k - d) * min(1.0, 2 * progress))
+
+    def _contracted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes `(B, d)` and E ||df/dx||_F^2 / tr Cov f(x)."""
+        if self.config.network == "deep":
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                z = self._code(x)
+                norm = jacobian_norm_estimate(z, x)
+        else:
+            z, weight = self._code(x), next(self.encoder.parameters())
+            norm = layer_jacobian_norm(z * (1 - z) if self.config.network == "shallow" else torch.ones_like(z), weight)
+        variance = (z - z.mean(0)).square().mean(0).sum()
+        return z, norm.mean() / (variance + 1e-12)
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.encoder(x)
+        z = self._code(x)
+        return largest(z, self.config.active) if self.config.regulariser == "sparse" else z
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.decoder(z)
+        return self.decoder(z).float()
+
+
+def largest(z: Tensor, k: int | None) -> Tensor:
+    """z with all but the k largest numbers of each code `(B, d)` set to 0."""
+    assert k is not None
+    values, places = z.topk(k, dim=1)
+    return torch.zeros_like(z).scatter(1, places, values)
+
+
+def prefixes(z: Tensor) -> Tensor:
+    """1 for the first k numbers of each code `(B, d)`, 0 for the rest, with P(k) ~ 1/k on 1 ... d."""
+    d = z.shape[1]
+    k = torch.exp(torch.rand(len(z), 1, device=z.device) * math.log(d + 1)).floor()
+    return (torch.arange(d, device=z.device) < k).to(z)
