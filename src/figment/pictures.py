@@ -146,13 +146,18 @@ def drawing(width: float, height: float) -> tuple[Any, Any]:
 
     figure = Figure((width, height), dpi=150, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=PAPER)
+    return figure, panel(figure)
+
+
+def panel(figure: Any, place: Any = 111) -> Any:
+    """Axes in the house style at a place of a figure's grid."""
+    axes = figure.add_subplot(place, facecolor=PAPER)
     axes.tick_params(colors=INK, length=0, labelsize=8)
     axes.grid(color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
-    return figure, axes
+    return axes
 
 
 def rendered(figure: Any) -> PIL.Image.Image:
