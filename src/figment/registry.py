@@ -21,6 +21,7 @@ MODELS = {
 }
 DATA = {
     "digits": "figment.data.digits:DigitsConfig",
+    "faces": "figment.data.faces.dataset:FacesConfig",
     "toy": "figment.data.toys:ToyConfig",
     "images": "figment.data.images:ImagesConfig",
     "parquet": "figment.data.parquet:ParquetConfig",

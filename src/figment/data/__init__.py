@@ -23,7 +23,10 @@ FORMS = {
 def sources() -> list[dict[str, str]]:
     """What DATA may be, with one line about each: for `figment list datasets`."""
     toys = {f"toy:{name}": "points in the plane with a known density" for name in _toys()}
-    there = {"digits": "1,797 scans of handwritten digits, 8x8, 10 labels"} | toys
+    there = {
+        "digits": "1,797 scans of handwritten digits, 8x8, 10 labels",
+        "faces": "drawn faces, 32x32 or any size: 11 known factors, one of them the label",
+    } | toys
     return [{"data": form, "what": what} for form, what in (there | FORMS).items()]
 
 
@@ -36,8 +39,8 @@ def parse(text: str, options: Mapping[str, Any] | None = None) -> DataConfig:
 def _named(text: str) -> dict[str, Any]:
     kind, colon, rest = text.partition(":")
     path = Path(text).expanduser()
-    if text == "digits":
-        return {"kind": "digits"}
+    if text in ("digits", "faces"):
+        return {"kind": text}
     if colon and kind == "toy":
         if rest not in _toys():
             raise UsageError(f"There is no toy '{rest}'. {did_you_mean(rest, _toys())} Type, for example, toy:moons.")
@@ -51,7 +54,7 @@ def _named(text: str) -> dict[str, Any]:
         return {"kind": "parquet", "path": text}
     if path.is_file() and path.name.lower().endswith(ARCHIVES):
         return {"kind": "images", "path": text}
-    known = ["digits", *(f"toy:{name}" for name in _toys())]
+    known = ["digits", "faces", *(f"toy:{name}" for name in _toys())]
     if path.exists():
         raise UsageError(f"'{text}' is nothing that can be learnt from. DATA is one of: {', '.join([*known, *FORMS])}.")
     nearby = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -1,0 +1,90 @@
+"""Drawn faces: the same every time, made of what they say they are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from figment import data
+from figment.core.data import ArraySplit, Classes
+from figment.core.errors import UsageError
+from figment.data import faces
+from figment.data.faces.factors import COLUMN, PARTS, Part
+
+
+def test_a_face_is_the_same_in_any_batch_and_for_ever() -> None:
+    together = faces.draw(3, range(40))
+    for rows in ([7], [39, 0, 7], range(5, 12)):
+        assert np.array_equal(faces.draw(3, rows), together[list(rows)])
+    far = faces.draw(3, [1 << 40, 5])
+    assert np.array_equal(far[1], together[5])
+
+
+def test_factors_are_uniform_and_independent() -> None:
+    values = faces.factors(0, range(20_000))
+    ranks = values.argsort(0).argsort(0) / len(values)
+    assert np.abs(np.corrcoef(ranks.T) - np.eye(len(PARTS))).max() < 0.03
+    for column, part in enumerate(PARTS):
+        shares = np.histogram(values[:, column], len(part.levels) or 8, (part.low, len(part.levels) or part.high))[0]
+        assert np.abs(shares / len(values) * len(shares) - 1).max() < 0.08
+    assert not np.array_equal(values[:100], faces.factors(1, range(100)))
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_every_factor_is_seen_and_changes_nothing_of_the_stream(part: Part) -> None:
+    values = faces.factors(5, range(30))
+    column = COLUMN[part.name]
+    other = values.copy()
+    other[:, column] = (
+        (values[:, column] + 1) % len(part.levels) if part.levels else part.low + part.high - values[:, column]
+    )
+    moved = np.abs(values[:, column] - other[:, column]) > 0.2 * part.span
+    difference = np.abs(faces.paint(values).astype(int) - faces.paint(other)).max((1, 2, 3))
+    assert (difference[moved] > 40).all()
+
+
+def test_any_size_shows_the_same_face() -> None:
+    small, large = faces.draw(0, range(24)).astype(float), faces.draw(0, range(24), 128).astype(float)
+    mean = large.reshape(24, 32, 4, 32, 4, 3).mean((2, 4))
+    assert np.abs(mean - small).mean() < 2.5
+
+
+def test_maps_and_outlines_fit_the_picture() -> None:
+    values = faces.factors(0, range(64))
+    parts, lines = faces.segmentation(values, 64), faces.edges(values, 64)
+    inner = parts[:, 1:-1, 1:-1]
+    borders = (inner != parts[:, 2:, 1:-1]) | (inner != parts[:, 1:-1, 2:])
+    assert lines[:, 1:-1, 1:-1][borders].mean() > 150
+    assert set(np.unique(parts)) == set(range(len(faces.SEGMENTS)))
+    wall = faces.paint(values, 64)[parts == faces.SEGMENTS.index("background")]
+    assert np.quantile(wall, 0.01) > 130
+    bare = values[:, COLUMN["glasses"]] == 0
+    assert (parts == faces.SEGMENTS.index("glasses")).any((1, 2)).tolist() == (~bare).tolist()
+
+
+def test_faces_as_data() -> None:
+    dataset = data.parse("faces", {"count": 200, "size": 40, "label": "glasses"}).build()
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    assert isinstance(train, ArraySplit) and isinstance(test, ArraySplit)
+    assert train.x.shape == (200, 3, 40, 40)
+    assert np.array_equal(train.x.transpose(0, 2, 3, 1), faces.draw(0, range(200), 40))
+    assert np.array_equal(train.c["attributes"], faces.factors(0, range(200)))
+    assert dataset.spec.c["label"] == Classes(
+        names=("none", "round", "square"), frequencies=dataset.spec.label.frequencies
+    )
+    assert np.array_equal(train.c["label"], train.c["attributes"][:, COLUMN["glasses"]])
+    assert not (test.x[:, None] == train.x[None]).all((2, 3, 4)).any()
+    assert data.parse("faces", {"count": 16, "label": "none"}).build().spec.label is None
+    longer = data.parse("faces", {"count": 400, "size": 40}).build()
+    assert np.array_equal(longer.splits["train"].x[:200], train.x)
+
+
+def test_wrong_requests() -> None:
+    for wrong in ({"smile": 2}, {"hair": "none"}, {"nose": 1}, {"smile": "wide"}):
+        with pytest.raises(UsageError):
+            faces.factors(0, [0], wrong)
+    with pytest.raises(UsageError):
+        faces.factors(0, [-1])
+    with pytest.raises(UsageError):
+        faces.draw(0, [0], 4)
+    assert faces.factors(0, range(3), {"hair": "bun", "smile": 0.5})[:, COLUMN["hair"]].tolist() == [3, 3, 3]
