@@ -31,6 +31,7 @@ MAY = {
     "pixels": {"nn"} | VOCABULARY,
     "latent": {"nn", "pixels", "evaluate.neighbours"} | VOCABULARY,
     "explorer": {"core", "data", "nn", "models", "evaluate", "latent", "pixels", "pictures", "samples", "workbench"},
+    "lessons": {"core", "data", "models", "evaluate", "latent", "explorer", "pictures", "workbench"},
     "listing": {"registry", "core", "data", "models", "presets", "evaluate"},
 }
 TOP = {"cli", "studio", "__init__", "__main__"}
