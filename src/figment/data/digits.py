@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec
-from figment.core.run import DataConfig
 from figment.data import splits
+from figment.data.selection import SelectedConfig
 
 
-class DigitsConfig(DataConfig):
+class DigitsConfig(SelectedConfig):
     """1,797 scans, 8x8, 17 grey levels, 10 labels, a tenth held out by content hash.
 
     E. Alpaydin and C. Kaynak, "Optical recognition of handwritten digits" (UCI, 1998).
@@ -32,9 +32,10 @@ class DigitsConfig(DataConfig):
             c={"label": Classes(names=tuple("0123456789"), frequencies=splits.frequencies(label[~test], 10))},
         )
         parts = {"train": ~test, "test": test}
-        return Dataset(
+        dataset = Dataset(
             spec=spec,
             splits={name: ArraySplit(spec, x[rows], {"label": label[rows]}) for name, rows in parts.items()},
             content=splits.fingerprint(x[~test], label[~test]),
             notes=(f"{test.sum()} of {len(x)} scans are held out by content hash.",),
         )
+        return self.selected(dataset)

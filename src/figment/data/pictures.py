@@ -17,9 +17,9 @@ import pydantic
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Split
 from figment.core.errors import DataError
-from figment.core.run import DataConfig
 from figment.data import cache, splits
 from figment.data.decode import Crop, Decoded, Shape, Unreadable, header, pictures
+from figment.data.selection import SelectedConfig
 from figment.data.streaming import StreamSplit
 
 FORMAT = 1
@@ -79,7 +79,7 @@ class Survey:
             return cls(**plain, items=arrays["items"], digest=arrays["digest"], folder=folder)
 
 
-class PictureConfig(DataConfig):
+class PictureConfig(SelectedConfig):
     """Pictures from somewhere, and how they come to one size; abstract: `source()` says from where."""
 
     size: Side | tuple[Side, Side] | None = pydantic.Field(
@@ -132,7 +132,7 @@ class PictureConfig(DataConfig):
                 parts[name] = ArraySplit(spec, pixels, c)
         train = rows["train"]
         content = splits.fingerprint(survey.digest[train], label[train] if named else "", str(survey.shape))
-        return Dataset(spec, parts, content, notes=tuple(self._notes(source, survey, rows, named)))
+        return self.selected(Dataset(spec, parts, content, notes=tuple(self._notes(source, survey, rows, named))))
 
     def _decode(self, source: Source, limit: int, folder: Path) -> None:
         """Fills a cache folder: headers first, for the size that all come to; then the pixels."""

@@ -22,11 +22,10 @@ def corrupted(x: Tensor, corruption: Corruption, amount: float, noise: Noise | N
     """
     picture = x.ndim == 4
     if corruption == "gaussian":
-        shape = x.shape[1:]
-        epsilon = noise.normal(shape).to(x) if noise is not None else torch.randn_like(x)
+        epsilon = noise.normal(x.shape[1:]).to(x) if noise is not None else torch.randn_like(x)
         return (x + 2 * amount * epsilon).clamp(-1, 1) if picture else x + amount * epsilon
-    shape = (1, *x.shape[2:]) if picture else x.shape[1:]
-    u = noise.uniform(shape).to(x) if noise is not None else torch.rand(len(x), *shape, device=x.device)
+    places = (1, *x.shape[2:]) if picture else x.shape[1:]
+    u = noise.uniform(places).to(x) if noise is not None else torch.rand(len(x), *places, device=x.device)
     low = -1.0 if picture or corruption == "salt-and-pepper" else 0.0
     spoilt = torch.where(u < amount, low, x)
     return spoilt if corruption == "masking" else torch.where(u < amount / 2, 1.0, spoilt)
