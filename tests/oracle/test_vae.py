@@ -148,7 +148,7 @@ class Generation(nn.Module):
 def test_bound_of_the_model_meets_the_evidence_with_the_true_posterior_and_is_below_it_with_another():
     truth = LinearGaussian()
     vae = VAEConfig(latent=3).build(vectors(6))
-    vae.decoder, vae.variance = Generation(truth), truth.variance.float()
+    vae.decoder, vae.observation.variance = Generation(truth), truth.variance.float()
     x = truth.evidence.sample((4000,)).float()
     log_prob = truth.evidence.log_prob(x.double())
     torch.manual_seed(3)
@@ -180,7 +180,7 @@ def test_learned_sigma_is_the_residual_and_the_bound_stays_below_the_evidence():
         posterior = vae.posterior(x, {})
         residual = (vae.decode(posterior.sample(), {}) - x).square().mean().sqrt()
         bound = vae.bound(x, {}).mean()
-    assert vae.variance.sqrt().item() == pytest.approx(residual.item(), rel=0.05)
+    assert vae.observation.sigma.item() == pytest.approx(residual.item(), rel=0.05)
     entropy = truth.evidence.entropy().item()
     assert -entropy - 0.5 < bound.item() < -entropy + 4 * truth.evidence.log_prob(x.double()).std().item() / 4000**0.5
 
