@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
@@ -235,6 +236,18 @@ class ArraySplit:
     def gather(self, rows: np.ndarray) -> Batch:
         stored = self.x.take(rows, axis=0)
         return Batch(self.spec.x.to_model(stored), {k: torch.from_numpy(v[rows]) for k, v in self.c.items()}, rows)
+
+
+class RedrawnSplit(ABC):
+    """A split of items with chance in them: `gather` gives the same draw of a row every time, `redraw` new ones."""
+
+    @abstractmethod
+    def redraw(self, rows: np.ndarray, seed: int) -> Batch:
+        """The rows drawn anew, a pure function of (rows, seed)."""
+
+    @abstractmethod
+    def entropy(self, rows: np.ndarray) -> Tensor:
+        """Nats of chance in each of these rows `(B,)`: on average, no model gives them more than minus that."""
 
 
 @dataclass(frozen=True)

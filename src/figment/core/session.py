@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from figment.core.averaging import Average
 from figment.core.checkpoint import load_model_tensors, model_tensors
-from figment.core.data import Batch, Dataset, Image, Order
+from figment.core.data import Batch, Dataset, Image, Order, RedrawnSplit
 from figment.core.errors import Diverged, InvalidCheckpoint, UsageError
 from figment.core.model import Learns, Loss, Model, Player, Turn
 from figment.core.optimisers import Optimiser
@@ -92,8 +92,11 @@ class Session:
 
     def batch(self, step: int) -> Batch:
         """The global batch of a step: a pure function of (seed, step)."""
-        size = self.run.training.batch
-        batch = self.dataset.train.gather(self.order.rows(step * size, (step + 1) * size)).suited(self.model.spec)
+        size, train = self.run.training.batch, self.dataset.train
+        rows = self.order.rows(step * size, (step + 1) * size)
+        seed = seed_of(self.run.seed, step, "draw")
+        batch = train.redraw(rows, seed) if isinstance(train, RedrawnSplit) else train.gather(rows)
+        batch = batch.suited(self.model.spec)
         if self.run.training.flip and batch.x.ndim == 4:
             generator = torch.Generator().manual_seed(seed_of(self.run.seed, step, "flip"))
             mirrored = torch.rand(len(batch), generator=generator) < 0.5

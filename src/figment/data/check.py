@@ -21,7 +21,7 @@ def check(config: DataConfig) -> dict[str, Any]:
     """
     if isinstance(config, PictureConfig):
         return _pictures(config)
-    data = config.build()
+    data = (config.override({"binarise": "none"}) if "binarise" in type(config).model_fields else config).build()
     rows = [split.x for split in data.splits.values() if isinstance(split, ArraySplit)]
     values = np.concatenate(rows)
     vector = data.spec.x.kind == "vector"

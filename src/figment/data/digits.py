@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import pydantic
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec
-from figment.data import splits
+from figment.data import binary, splits
 from figment.data.selection import SelectedConfig
 
 
@@ -18,6 +19,7 @@ class DigitsConfig(SelectedConfig):
     """
 
     kind: Literal["digits"] = "digits"
+    binarise: binary.Binarise = pydantic.Field("none", description=binary.DESCRIPTION)
 
     def build(self) -> Dataset:
         from sklearn.datasets import load_digits
@@ -38,4 +40,4 @@ class DigitsConfig(SelectedConfig):
             content=splits.fingerprint(x[~test], label[~test]),
             notes=(f"{test.sum()} of {len(x)} scans are held out by content hash.",),
         )
-        return self.selected(dataset)
+        return binary.binarised(self.selected(dataset), self.binarise)

@@ -17,7 +17,7 @@ import pydantic
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Split
 from figment.core.errors import DataError
-from figment.data import cache, splits
+from figment.data import binary, cache, splits
 from figment.data.decode import Crop, Decoded, Shape, Unreadable, header, pictures
 from figment.data.selection import SelectedConfig
 from figment.data.streaming import StreamSplit
@@ -87,6 +87,7 @@ class PictureConfig(SelectedConfig):
     )
     limit: Side | None = pydantic.Field(None, description="short side where none is asked for (unset: by device)")
     crop: Crop = pydantic.Field("centre", description="how another shape is met: centre crop, or stretch")
+    binarise: binary.Binarise = pydantic.Field("none", description=binary.DESCRIPTION)
     stream: bool | None = pydantic.Field(None, description="decode while training (unset: if beyond half the memory)")
 
     def source(self) -> Source:
@@ -104,7 +105,7 @@ class PictureConfig(SelectedConfig):
 
     def build(self) -> Dataset:
         source = self.source()
-        return self.dataset(source, self.survey(source))
+        return binary.binarised(self.dataset(source, self.survey(source)), self.binarise)
 
     def dataset(self, source: Source, survey: Survey) -> Dataset:
         """The splits of a surveyed source. Raises DataError, with counts, where too few pictures are left."""
