@@ -15,6 +15,10 @@ from figment.core.errors import UsageError, did_you_mean
 
 ACTIONS = {
     "reconstruct": "[IMAGE ...]: pictures, and what the model makes of their codes",
+    "interpolate": "[IMAGE_A IMAGE_B]: a morph from one to the other, as a strip and as a film",
+    "traverse": "[--image IMAGE]: one latent at a time, the most used first",
+    "arithmetic": "A + B - C: sums of codes, with weights as in 0.5*A",
+    "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pydantic
 import torch
@@ -10,6 +11,7 @@ import torch
 from figment.core.config import Config
 from figment.core.data import Image
 from figment.explorer.inputs import choose, varied
+from figment.explorer.points import plane
 from figment.explorer.scene import Found, Scene
 from figment.latent.codes import psnr
 from figment.pictures import sheet
@@ -25,15 +27,12 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """x and decode(encode(x)), with 10 log10(4 / mean squared error) dB of each."""
     chosen = choose(scene, list(words) or varied(scene, options.count))
     y = scene.codec.decode(chosen.code)
-    ratio = psnr(chosen.x, y)
     form = scene.model.spec.x
-    assert isinstance(form, Image)
+    figures: dict[str, Any] = {"encoded_by": scene.codec.way, "mse": float(torch.mean((chosen.x - y) ** 2))}
+    if not isinstance(form, Image):
+        return Found(figures, plane(scene, list(torch.stack([chosen.x, y], 1)), chosen.x))
+    ratio = psnr(chosen.x, y)
+    figures |= {"psnr": float(ratio.mean()), "each": dict(zip(chosen.names, ratio.tolist()))}
     rows = [list(form.to_user(part)) for part in (chosen.x, y)]
     captions = [list(chosen.names), [f"{value:.1f} dB" for value in ratio.tolist()]]
-    figures = {
-        "encoded_by": scene.codec.way,
-        "psnr": float(ratio.mean()),
-        "mse": float(torch.mean((chosen.x - y) ** 2)),
-        "each": dict(zip(chosen.names, ratio.tolist())),
-    }
     return Found(figures, sheet(rows, ("given", "from its code"), captions=captions))

@@ -1,0 +1,30 @@
+"""Rows of two numbers, drawn among the data they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import PIL.Image
+from torch import Tensor
+
+from figment.core.errors import UsageError
+from figment.explorer.scene import Scene
+from figment.pictures import COLOURS, INK, drawing, rendered
+
+
+def plane(scene: Scene, paths: Sequence[Tensor], given: Tensor) -> PIL.Image.Image:
+    """Paths `(N, 2)` and points `(M, 2)` that were given, both in model range, over the training data in grey.
+
+    Raises UsageError for rows of more numbers than two.
+    """
+    form = scene.model.spec.x
+    if form.dimensions != 2:
+        raise UsageError(f"rows of {form.dimensions} numbers cannot be drawn; of two they can. Use --json figures.")
+    train = scene.gather("train", range(min(4000, len(scene.dataset.train)))).x
+    figure, axes = drawing(4.8, 4.8)
+    axes.scatter(*form.to_user(train).T, s=2, color="#b8b2a6", alpha=0.5, linewidths=0)
+    for k, row in enumerate(paths):
+        axes.plot(*form.to_user(row).T, color=COLOURS[k % len(COLOURS)], marker="o", markersize=3, linewidth=1.2)
+    axes.scatter(*form.to_user(given).T, s=28, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=3)
+    axes.set(**dict(zip(("xlabel", "ylabel"), form.columns)), aspect="equal")
+    return rendered(figure)
