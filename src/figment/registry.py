@@ -13,6 +13,10 @@ from figment.core.errors import UsageError, did_you_mean
 
 MODELS = {
     "gaussian-mixture": "figment.models.classical.gaussian_mixture:GaussianMixtureConfig",
+    "gda": "figment.models.classical.gda:GDAConfig",
+    "naive-bayes": "figment.models.classical.naive_bayes:NaiveBayesConfig",
+    "kde": "figment.models.classical.kde:KDEConfig",
+    "ppca": "figment.models.classical.ppca:PPCAConfig",
     "autoencoder": "figment.models.autoencoders.autoencoder:AutoencoderConfig",
     "with-prior": "figment.models.autoencoders.with_prior:WithPriorConfig",
     "vae": "figment.models.autoencoders.vae:VAEConfig",

@@ -9,6 +9,10 @@ from typing import Any
 
 PRESETS: dict[str, dict[str, Any]] = {
     "gaussian-mixture": {"model": {"kind": "gaussian-mixture"}, "training": {}},
+    "gda": {"model": {"kind": "gda"}, "training": {}},
+    "naive-bayes": {"model": {"kind": "naive-bayes"}, "training": {}},
+    "kde": {"model": {"kind": "kde"}, "training": {}},
+    "ppca": {"model": {"kind": "ppca"}, "training": {}},
     "autoencoder": {"model": {"kind": "autoencoder"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
     "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},

@@ -78,7 +78,7 @@ class Mixture(nn.Module):
         counts = torch.bincount(y, minlength=groups)[:groups]
         self.log_frequency.copy_((counts / counts.sum()).log())
         self.log_weight.fill_(-math.inf)
-        pooled = _pooled_covariance(z, y, groups)
+        pooled = pooled_covariance(z, y, groups)
         for group in range(groups):
             rows = z[y == group] if counts[group] else z
             late = budget.seconds is not None and time.monotonic() - start > budget.seconds
@@ -97,7 +97,7 @@ class Mixture(nn.Module):
             yield float(fitted.lower_bound_)
 
 
-def _pooled_covariance(z: Tensor, y: Tensor, groups: int) -> Tensor:
+def pooled_covariance(z: Tensor, y: Tensor, groups: int) -> Tensor:
     """The covariance around the mean of each group, float64 `(d, d)` on the CPU."""
     z, y = z.double().cpu(), y.cpu()
     sums = torch.zeros(groups, z.shape[1], dtype=z.dtype).index_add_(0, y, z)
