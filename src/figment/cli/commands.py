@@ -257,13 +257,15 @@ def compare(
 def likelihood(
     runs: Annotated[list[str], typer.Argument(help="One run or several.")],
     data: Annotated[str | None, typer.Option(help="Other data than each run's own.")] = None,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Held-out items to measure, at most.")] = 1000,
+    draws: Annotated[int | None, typer.Option(min=1, help="VAE: importance weights an item, such as 500.")] = None,
     as_json: Json = False,
 ) -> None:
     """Bits/dim or nats of each model: `=` exact, `<=` a bound, `~` an estimate, with the alarms."""
     from figment.cli.progress import table
     from figment.cli.reports import likelihood_rows
 
-    rows = likelihood_rows(runs, data, as_json)
+    rows = likelihood_rows(runs, data, n, draws, as_json)
     _print_json(rows) if as_json else table(rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from figment.cli.progress import announce, flat, show_training
+from figment.cli.progress import announce, counting, flat, show_training
 from figment.core.errors import UsageError
 from figment.core.run import RunFolder, read_json
 from figment.pictures import read_recipe
@@ -53,11 +53,11 @@ def run_compare(
     return report, out / "report.html"
 
 
-def likelihood_rows(runs: list[str], data: str | None, raw: bool) -> list[dict[str, Any]]:
+def likelihood_rows(runs: list[str], data: str | None, n: int, draws: int | None, raw: bool) -> list[dict[str, Any]]:
     """A row a run; as text, the figure carries its sign."""
     from figment.evaluate.likelihood import likelihood_of_run
 
-    rows = [likelihood_of_run(run, data) for run in runs]
+    rows = [likelihood_of_run(run, data, n, draws, counting) for run in runs]
     return rows if raw else [{k: v for k, v in row.items() if not isinstance(v, Mapping)} for row in rows]
 
 

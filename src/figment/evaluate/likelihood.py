@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Image, Spec, Vector
+from figment.core.data import Dataset, Image, RedrawnSplit, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import HasBound, HasLogProb, Model
+from figment.core.model import HasBound, HasImportance, HasLogProb, Model
+from figment.core.processes import autocast, resolve_precision
+from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.evaluate import cache
 from figment.evaluate.reference import rows_of
@@ -22,12 +24,20 @@ from figment.evaluate.reference import rows_of
 Kind = Literal["exact", "bound", "estimate"]
 SIGNS: Mapping[str, str] = {"exact": "=", "bound": "<=", "estimate": "~"}
 ROWS, CHUNK = 1000, 250
+DECODED = 8192  # codes decoded at a time
 
 
-def likelihood_of_run(run: str | Path, data: str | DataConfig | None = None, n: int = ROWS) -> dict[str, Any]:
+def likelihood_of_run(
+    run: str | Path,
+    data: str | DataConfig | None = None,
+    n: int = ROWS,
+    draws: int | None = None,
+    watch: Watch = unwatched,
+) -> dict[str, Any]:
     """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
 
-    Raises UsageError where the data has another form than the run's, and InvalidCheckpoint for a damaged run.
+    `n` rows at most, `draws` as in `likelihood`. Raises UsageError where the data has another form than the run's or
+    the model no importance weights, and InvalidCheckpoint for a damaged run.
     """
     from figment.data import parse
     from figment.workbench import load
@@ -35,45 +45,64 @@ def likelihood_of_run(run: str | Path, data: str | DataConfig | None = None, n: 
     folder = RunFolder(run)
     source = parse(data) if isinstance(data, str) else data or folder.read_run().data
     dataset, model = source.build(), load(folder.path)
-    found = likelihood(model, dataset, n)
+    found = likelihood(model, dataset, n, draws=draws, watch=watch)
     row: dict[str, Any] = {"run": str(run), "model": model.config.kind, "data": dataset.spec.name}
     if found is None:
         return row | {"likelihood": None, "remarks": ["no density: its class has neither log_prob nor bound"]}
-    unit = "nats" if found["bits_per_dim"] is None else "bits_per_dim"
+    unit = "bits_per_dim" if found["nats"] is None else "nats"
     # A bound on nats is a lower one, on bits/dim an upper one.
     sign = ">=" if unit == "nats" and found["kind"] == "bound" else SIGNS[found["kind"]]
     return row | {"likelihood": f"{sign} {found[unit]:.4g} {'nats' if unit == 'nats' else 'bits/dim'}"} | found
 
 
-def likelihood(model: Model, dataset: Dataset, n: int = ROWS, seed: int = 0) -> dict[str, Any] | None:
+def likelihood(
+    model: Model,
+    dataset: Dataset,
+    n: int = ROWS,
+    seed: int = 0,
+    draws: int | None = None,
+    watch: Watch = unwatched,
+) -> dict[str, Any] | None:
     """How probable a model finds held-out rows; None for a model without a density.
 
     Pictures: `bits_per_dim` = -log2 P(8-bit x) / D. A mass is exact; a density is averaged over uniform dequantisation,
     log P(x) >= E_u log p(x + (u - 1/2) 2/255) + D log(2/255), u uniform in [0, 1)^D, and bounds it from above (Theis,
     van den Oord & Bethge, "A note on the evaluation of generative models", 2016). Rows: `nats` = mean log p(x) in user
-    units, of standardised x less the sum of log scales. `alarms` are for the impossible only.
+    units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. With
+    `draws`, a bound is that of so many importance weights (see `importance`). `alarms` are for the impossible only.
     """
     if not isinstance(model, HasLogProb | HasBound):
         return None
     check_form(model, dataset)
     exact = partial(_marginal, model.log_prob, model.spec) if isinstance(model, HasLogProb) else None
     bound = model.bound if isinstance(model, HasBound) else None
+    if draws is not None:
+        if not isinstance(model, HasImportance):
+            raise UsageError(f"'{model.config.kind}' has no importance weights to draw: leave --draws out.")
+        bound = partial(importance, model, draws)
     measure, x = model.measure, model.spec.x
     picture = isinstance(x, Image)
-    nats = _evaluated(exact or bound, model, dataset, n, seed, spread=picture and measure == "density")  # type: ignore[arg-type]
+    evaluated = partial(_evaluated, model=model, dataset=dataset, rows=_rows(dataset, n), seed=seed, watch=watch)
+    evaluated = partial(
+        evaluated, spread=picture and measure == "density", chunk=max(1, min(CHUNK, DECODED // (draws or 1)))
+    )
+    nats = evaluated(exact or bound)
     kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
     alarms = []
     if exact and bound:
-        below = _evaluated(bound, model, dataset, n, seed, spread=picture and measure == "density")
+        below = evaluated(bound)
         if _mean(below - nats) > 4 * _error(below - nats) + 1e-3:
             alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
     figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
+    figures |= {"draws": draws} if draws else {}
     figures |= {"split": _split(dataset), "given": sorted(given(model, dataset)), "alarms": alarms, "remarks": []}
     if isinstance(x, Image):
         volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0
         bits = -(nats + volume) / (x.dimensions * math.log(2))
         figures |= {"bits_per_dim": _mean(bits), "standard_error": _error(bits)}
-        _judge_pictures(figures, dataset)
+        if x.binary and measure == "mass":
+            figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
+        _judge_pictures(figures, nats + volume, dataset)
     else:
         nats = nats - float(np.log(x.scale).sum())
         figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
@@ -100,27 +129,46 @@ def _same(mine: Any, theirs: Any) -> bool:
     return theirs is not None and getattr(mine, "names", None) == getattr(theirs, "names", None)
 
 
+def importance(model: HasImportance, draws: int, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+    """log 1/k sum_i p(x, z_i | c) / q(z_i | x, c), z_i ~ q, i = 1 ... k = `draws`, summed in float64: `(B,)` nats.
+
+    In expectation a lower bound of log p(x | c) that rises with k, to log p(x | c) itself. Networks compute in bf16
+    where that is fast: roundings of q and of p(x | z) leave both densities. Burda, Grosse & Salakhutdinov, "Importance
+    weighted autoencoders" (2016).
+    """
+    at_once, precision = max(1, DECODED // len(x)), resolve_precision("auto", x.device, x.ndim == 4)
+    with autocast(precision, x.device):
+        parts = [model.log_weights(x, c, min(at_once, draws - done)).double() for done in range(0, draws, at_once)]
+    return torch.logsumexp(torch.cat(parts), 0) - math.log(draws)
+
+
+def _rows(dataset: Dataset, n: int) -> np.ndarray:
+    """The held-out rows that are measured."""
+    return np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
+
+
 @torch.no_grad()
 def _evaluated(
     log_density: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
     model: Model,
     dataset: Dataset,
-    n: int,
+    rows: np.ndarray,
     seed: int,
+    watch: Watch,
     spread: bool,
+    chunk: int,
 ) -> Tensor:
     """log p of held-out rows in model range `(N,)` float64; `spread` over the width of a grey level."""
-    split = dataset.held_out
-    rows = np.random.default_rng(0).permutation(len(split))[:n]
     known, parts = given(model, dataset), []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), watch("likelihood", len(rows)) as advance:
         torch.manual_seed(seed)
-        for start in range(0, len(rows), CHUNK):
-            batch = split.gather(rows[start : start + CHUNK])
+        for start in range(0, len(rows), chunk):
+            batch = dataset.held_out.gather(rows[start : start + chunk])
             x = converted(batch.x, dataset.spec, model.spec)
             x = x + (torch.rand_like(x) - 0.5) * (2 / 255) if spread else x
             c = {key: batch.c[key].to(model.device) for key in known}
             parts.append(log_density(x.to(model.device), c).double().cpu())
+            advance(len(batch))
     return torch.cat(parts)
 
 
@@ -146,10 +194,17 @@ def _marginal(
     return torch.logsumexp(torch.stack(each, 1) + shares, 1)
 
 
-def _judge_pictures(figures: dict[str, Any], dataset: Dataset) -> None:
+def _judge_pictures(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> None:
     bits = figures["bits_per_dim"]
     if bits < 0:
         figures["alarms"].append(f"impossible: {bits:.4g} bits/dim, and no 8-bit picture has less than 0")
+    if isinstance(dataset.held_out, RedrawnSplit):
+        entropy = dataset.held_out.entropy(_rows(dataset, len(nats)))
+        figures["entropy"] = _mean(entropy)
+        if _mean(nats + entropy) > 4 * _error(nats + entropy) + 1e-3:
+            figures["alarms"].append(
+                f"impossible: {_mean(nats):.4g} nats, and the chance in these draws alone is {_mean(entropy):.4g}"
+            )
     histograms = pixel_histograms(dataset)
     figures["independent_pixels"] = histograms
     if bits > histograms:

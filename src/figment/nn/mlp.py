@@ -1,6 +1,8 @@
-"""A residual multilayer perceptron, modulated by an embedding where there is one."""
+"""Multilayer perceptrons: a residual one, modulated by an embedding where there is one, and a plain one."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -47,3 +49,20 @@ class Block(nn.Module):
             y = y * (1 + scale) + shift
         y = nn.functional.silu(self.first(nn.functional.silu(y)))
         return h + self.second(y)
+
+
+class Plain(nn.Module):
+    """`(B, *shape)` -> float32 `(B, *outputs)` through `depth` layers of `width`; `embedding` `(B, E)` is appended."""
+
+    def __init__(self, shape: tuple[int, ...], outputs: tuple[int, ...], width: int, depth: int, embedding: int = 0):
+        super().__init__()
+        self.outputs = outputs
+        self.project_in = nn.Linear(math.prod(shape) + embedding, width)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.project_out = nn.Linear(width, math.prod(outputs))
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        h = self.project_in(torch.cat([x.flatten(1), *([] if embedding is None else [embedding])], 1))
+        for layer in self.layers:
+            h = layer(nn.functional.silu(h))
+        return self.project_out(nn.functional.silu(h)).float().unflatten(1, self.outputs)

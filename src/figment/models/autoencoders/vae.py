@@ -27,6 +27,7 @@ from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
 from figment.nn.embeddings import LabelEmbedding
 
 LABEL_WIDTH = 64  # dimensions of a label's embedding
+SMALL = 1024  # pixels up to which dense layers learn black and white pictures faster than convolutions
 DRAWS = 5  # of objective=iwae, where none are given
 
 
@@ -39,6 +40,9 @@ class VAEConfig(ModelConfig):
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
+    network: Literal["auto", "residual", "plain"] = pydantic.Field(
+        "auto", description="plain: dense layers; residual: convolutions for pictures; auto: by what learns faster"
+    )
     decoder: Literal["auto"] | Form = pydantic.Field(
         "auto", description="p(x | z); auto: bernoulli for black and white pictures, else gaussian"
     )
@@ -83,9 +87,12 @@ class VAEConfig(ModelConfig):
     def build(self, spec: Spec) -> VAE:
         spec = self.adapt(spec)
         binary = isinstance(spec.x, Image) and spec.x.binary
-        width, blocks = width_and_blocks(spec.x.shape, self.size)
+        small = binary and spec.x.dimensions <= SMALL
+        network = self.network if self.network != "auto" else ("plain" if small else "residual")
+        width, blocks = width_and_blocks(spec.x.shape, self.size, network == "plain")
         auto = "bernoulli" if binary and self.objective != "geco" and self.sigma == "global" else "gaussian"
         resolved = {
+            "network": network,
             "decoder": auto if self.decoder == "auto" else self.decoder,
             "latent": self.latent or default_latent(spec.x.dimensions),
             "width": self.width or width,
@@ -120,8 +127,9 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance):
         self.measure = self.observation.measure
         channels, *size = spec.x.shape
         outputs = (channels * self.observation.outputs, *size)
-        self.encoder = encoder_for(spec.x.shape, 2 * config.latent, config.width, config.blocks, label)
-        self.decoder = decoder_for(config.latent, outputs, config.width, config.blocks, label)
+        build = (config.width, config.blocks, label, config.network == "plain")
+        self.encoder = encoder_for(spec.x.shape, 2 * config.latent, *build)
+        self.decoder = decoder_for(config.latent, outputs, *build)
         self.register_buffer("multiplier", torch.ones(()))
 
     def players(self) -> Sequence[Player]:
