@@ -26,6 +26,7 @@ def explore(
     image: Annotated[str | None, typer.Option(help="traverse, attribute: the picture to start from.")] = None,
     positive: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it.")] = None,
     negative: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it not.")] = None,
+    color: Annotated[str | None, typer.Option(help="map: what colours the codes, label or a factor.")] = None,
     corrupt: Annotated[str | None, typer.Option(help="reconstruct: damage the pictures first.")] = None,
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="x.png, or x.webp for a film (default: RUN-ACTION.png).")] = None,
@@ -39,7 +40,7 @@ def explore(
     from figment.cli.reports import show_figures
     from figment.explorer.files import divide, save
 
-    flags = {"steps": steps, "spherical": spherical or None, "image": image, "corrupt": corrupt}
+    flags = {"steps": steps, "spherical": spherical or None, "image": image, "color": color, "corrupt": corrupt}
     flags |= {key: str(path) for key, path in {"positive": positive, "negative": negative}.items() if path}
     settings, sampling, rest = divide(name, words or [], {k: v for k, v in flags.items() if v is not None})
     from figment.explorer import scene

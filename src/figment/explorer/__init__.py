@@ -17,6 +17,8 @@ ACTIONS = {
     "reconstruct": "[IMAGE ...]: pictures, and what the model makes of their codes",
     "interpolate": "[IMAGE_A IMAGE_B]: a morph from one to the other, as a strip and as a film",
     "traverse": "[--image IMAGE]: one latent at a time, the most used first",
+    "map": "[--color NAME]: where the data lies among codes, whose area is how large, where nothing is",
+    "attribute": "NAME, or --positive FOLDER --negative FOLDER: one attribute turned up and down",
     "arithmetic": "A + B - C: sums of codes, with weights as in 0.5*A",
     "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
 }

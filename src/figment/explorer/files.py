@@ -20,13 +20,21 @@ def divide(
     """The action's settings, the sampling settings, and the other words, of the words and flags of a command.
 
     `KEY=VALUE` is a setting of the action where it has one of that name, else of sampling, as `sampling.KEY=VALUE`
-    always is; the name of a file that is there is a picture. Raises UsageError for a flag that the action has not.
+    always is; the name of a file that is there is a picture, and words that an action takes as names (`NAMES` of them,
+    first) are no settings of sampling: `attribute hair=red`. Raises UsageError for a flag that the action has not.
     """
-    known = action(name).Options.model_fields
+    module = action(name)
+    known, names = module.Options.model_fields, getattr(module, "NAMES", 0)
     for flag in flags:
         if flag not in known:
             raise UsageError(f"--{flag}: `{name}` has no such choice. Its own: {', '.join(known) or 'none'}.")
-    assigned = [word for word in words if "=" in word and not Path(word).exists()]
+    assigned = [
+        word
+        for place, word in enumerate(words)
+        if "=" in word
+        and not Path(word).exists()
+        and (place >= names or word.partition("=")[0] in known or word.startswith("sampling."))
+    ]
     pairs = parse_assignments(assigned)
     settings = {key: value for key, value in pairs.items() if key in known}
     sampling = {key.removeprefix("sampling."): value for key, value in pairs.items() if key not in known}

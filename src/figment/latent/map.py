@@ -54,15 +54,15 @@ def neighbour_accuracy(
 
 
 def gaps(points: np.ndarray, codes: np.ndarray, held_out: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Which points `(M, d)` are farther from every code `(N, d)` than `level` of held-out codes are: `(M,)` bool.
+    """Which points `(M, d)` are farther from their fifth nearest code `(N, d)` than `level` of held-out codes are.
 
-    Points drawn as the codes are come out true in a share of 1 - level.
+    `(M,)` bool; of points drawn as the codes are, a share of 1 - level comes out true.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    index = NearestNeighbors(n_neighbors=1).fit(codes)
-    usual = np.quantile(index.kneighbors(held_out)[0], level)
-    return index.kneighbors(points)[0][:, 0] > usual
+    index = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(codes))).fit(codes)
+    usual = np.quantile(index.kneighbors(held_out)[0][:, -1], level)
+    return index.kneighbors(points)[0][:, -1] > usual
 
 
 def steps(decoded: np.ndarray, n: int) -> np.ndarray:
