@@ -210,6 +210,14 @@ class HasImportance(HasBound):
         """
 
 
+class HasMasses(ABC):
+    """Where `measure` is mass: x is made of D symbols that are independent given a code and conditions."""
+
+    @abstractmethod
+    def log_masses(self, z: Tensor | None, c: Mapping[str, Tensor], count: int) -> Tensor:
+        """log P(x_d = s | z, c) of each of S levels, `(count, D, S)`; z `(count, k)`, None for a model without codes."""
+
+
 class HasEnergy(ABC):
     @abstractmethod
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
@@ -265,8 +273,8 @@ def size_of(model: Model) -> int:
 
 
 ABILITIES: tuple[type, ...] = (
-    CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasBound, HasImportance, HasEnergy, CanDenoise,
-    CanClassify, HasFeatures, HasSampling,
+    CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
+    CanDenoise, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 

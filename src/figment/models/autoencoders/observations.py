@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import pydantic
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from figment.core.data import Image, Noise, Vector
 from figment.core.errors import UsageError
@@ -52,6 +53,10 @@ class Observation(nn.Module, ABC):
     @abstractmethod
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
         """log p(x | y) `(B,)` nats."""
+
+    def log_masses(self, y: Tensor) -> Tensor:
+        """log P(x_d = s | y) of every level s: `(B, D, S)`. Raises UsageError for a density."""
+        raise UsageError("this decoder gives a density: take model.decoder=logistic, or bernoulli for binary pictures.")
 
     def mean(self, y: Tensor) -> Tensor:
         """E[x | y]."""
@@ -130,6 +135,10 @@ class Bernoulli(Observation):
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
         return bernoulli_log_mass(x, y)
 
+    def log_masses(self, y: Tensor) -> Tensor:
+        logits = y.float().flatten(1)
+        return torch.stack([-F.softplus(logits), -F.softplus(-logits)], 2)
+
     def mean(self, y: Tensor) -> Tensor:
         return (y / 2).tanh()
 
@@ -151,9 +160,18 @@ class Logistic(Observation):
     def sigma(self) -> Tensor | None:
         return None if self.log_sigma is None else self.log_sigma.exp()
 
+    def _moments(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-scale, each of the shape of x."""
+        mean, log_sigma = (y, self.log_sigma.expand_as(y)) if self.log_sigma is not None else y.chunk(2, dim=1)
+        return mean, log_sigma.clamp(min=-8) + math.log(LOGISTIC)
+
     def log_likelihood(self, x: Tensor, y: Tensor) -> Tensor:
-        mean, log_sigma = (y, self.log_sigma) if self.log_sigma is not None else y.chunk(2, dim=1)
-        return logistic_log_mass(x, mean, log_sigma.clamp(min=-8) + math.log(LOGISTIC), self.levels)
+        return logistic_log_mass(x, *self._moments(y), self.levels)
+
+    def log_masses(self, y: Tensor) -> Tensor:
+        level = torch.linspace(-1, 1, self.levels, device=y.device)
+        x, *moments = torch.broadcast_tensors(level, *(part.flatten(1)[..., None] for part in self._moments(y)))
+        return logistic_log_mass(x.reshape(-1, 1), *(m.reshape(-1, 1) for m in moments), self.levels).view(x.shape)
 
     def mean(self, y: Tensor) -> Tensor:
         return (y if self.outputs == 1 else y.chunk(2, dim=1)[0]).clamp(-1, 1)

@@ -12,7 +12,18 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from figment.core.data import Batch, Image, Noise, Spec, Vector
-from figment.core.model import HasImportance, HasPosterior, HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.core.model import (
+    HasImportance,
+    HasMasses,
+    HasPosterior,
+    HasPrior,
+    Learns,
+    Loss,
+    Model,
+    ModelConfig,
+    Player,
+    Turn,
+)
 from figment.models.autoencoders.autoencoder import default_latent
 from figment.models.autoencoders.likelihoods import (
     active_units,
@@ -102,7 +113,7 @@ class VAEConfig(ModelConfig):
         return VAE(self.model_copy(update=resolved), spec)
 
 
-class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance):
+class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance, HasMasses):
     """Maximises E_q log p(x | z) - beta KL(q(z | x) || N(0, I)), or what `objective` says instead.
 
     elbo: with at least `free_bits` of KL in each dimension.
@@ -214,6 +225,10 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance):
         """log p(x | z) - KL(q(z | x) || p(z)) at one z ~ q: the evidence lower bound in expectation, `(B,)` nats."""
         drawn = self._draw(x, c, 1)
         return drawn.likelihood - kl_by_dimension(drawn.mean, drawn.log_variance).sum(1)
+
+    def log_masses(self, z: Tensor | None, c: Mapping[str, Tensor], count: int) -> Tensor:
+        assert z is not None
+        return self.observation.log_masses(self._decode(z, c))
 
     def log_weights(self, x: Tensor, c: Mapping[str, Tensor], draws: int) -> Tensor:
         return self._draw(x, c, draws).log_weights

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from figment.core.data import Dataset, Image, Noise, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import Budget, CanSample, Fits, HasLogProb, Measure, Model, ModelConfig
+from figment.core.model import Budget, CanSample, Fits, HasLogProb, HasMasses, Measure, Model, ModelConfig
 from figment.models.classical.rows import batches, rounding
 
 LARGEST = 200_000_000  # numbers in the table of a categorical model
@@ -52,7 +52,7 @@ class NaiveBayesConfig(ModelConfig):
         return NaiveBayes(self.model_copy(update={"observation": observation, "smoothing": smoothing}), spec)
 
 
-class NaiveBayes(Model, Fits, HasLogProb, CanSample):
+class NaiveBayes(Model, Fits, HasLogProb, HasMasses, CanSample):
     """Maximum likelihood with additive smoothing, in one pass: frequencies of outcomes, or means and variances.
 
     Bernoulli and categorical models give masses, the Gaussian one a density. Maron, "Automatic indexing: an
@@ -116,6 +116,11 @@ class NaiveBayes(Model, Fits, HasLogProb, CanSample):
             mean, variance = table.unbind(1)
             return -0.5 * ((x - mean).square() / variance + variance.log() + math.log(2 * math.pi)).sum(1)
         return table.gather(1, self._outcome(x).T).sum(0)
+
+    def log_masses(self, z: Tensor | None, c: Mapping[str, Tensor], count: int) -> Tensor:
+        if self.measure != "mass":
+            raise UsageError("observation=gaussian gives a density: take bernoulli or categorical.")
+        return self.table[self.groups_of(c, count)]
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         dimensions, y = self.spec.x.dimensions, self.groups_of(c, len(noise))
