@@ -38,11 +38,12 @@ def explore(
     from figment.cli.commands import _device, _print_json
     from figment.cli.progress import counting
     from figment.cli.reports import show_figures
-    from figment.explorer.files import divide, save
+    from figment.explorer.files import destination, divide, save
 
     flags = {"steps": steps, "spherical": spherical or None, "image": image, "color": color, "corrupt": corrupt}
     flags |= {key: str(path) for key, path in {"positive": positive, "negative": negative}.items() if path}
     settings, sampling, rest = divide(name, words or [], {k: v for k, v in flags.items() if v is not None})
+    out = destination(run, name, out)
     from figment.explorer import scene
 
     found = scene.explore(
@@ -52,6 +53,6 @@ def explore(
         settings,
     )
     recipe = {"action": name, "words": rest, "settings": settings, "sampling": sampling, "seed": seed}
-    written = save(found, run, out or Path(f"{run.resolve().name}-{name}.png"), recipe)
+    written = save(found, run, out, recipe)
     figures = {"action": name, **found.figures, "pictures": [str(path) for path in written]}
     _print_json(figures) if as_json else show_figures(figures)

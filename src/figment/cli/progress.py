@@ -76,10 +76,23 @@ def _plain(events: Iterator[Event], label: str) -> None:
 
 @contextmanager
 def counting(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar that is moved on by calling it with a number done; silent off a terminal."""
-    with Progress(console=console(), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.advance(task, done)
+    """A bar that is moved on by calling it with a number done; off a terminal, a line now and then."""
+    if sys.stderr.isatty():
+        with Progress(console=console(), transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.advance(task, done)
+        return
+    begun = shown = time.monotonic()
+    so_far = 0
+
+    def advance(done: int) -> None:
+        nonlocal shown, so_far
+        now, so_far = time.monotonic(), so_far + done
+        if now - shown >= QUIET_SECONDS:
+            shown = now
+            announce(f"{label}: {so_far / total:4.0%}  left {clock((now - begun) * (total / so_far - 1))}")
+
+    yield advance
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> None:

@@ -39,4 +39,4 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         "length_of_code": float(code.z.norm()),
         "psnr_to_terms": dict(zip(terms.names, near)),
     }
-    return Found(figures, sheet([cells], captions=[captions]))
+    return Found(figures, sheet([cells], captions=[captions], title=f"{scene.title}: a sum of codes"))

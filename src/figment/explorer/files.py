@@ -41,10 +41,16 @@ def divide(
     return {**settings, **flags}, sampling, [word for word in words if word not in assigned]
 
 
-def save(found: Found, run: Path, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
-    """Writes the picture to `out`, its film beside it; each carries its recipe. Raises UsageError."""
+def destination(run: Path, name: str, out: Path | None) -> Path:
+    """Where the picture goes: `out`, else RUN-ACTION.png here. Raises UsageError where that can be no picture."""
+    out = out or Path(f"{run.resolve().name}-{name}.png")
     if out.suffix not in (".png", ".webp"):
         raise UsageError(f"--out {out}: a picture goes into a .png, a film into a .webp.")
+    return out
+
+
+def save(found: Found, run: Path, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
+    """Writes the picture to `out`, its film beside it; each carries its recipe. Raises UsageError."""
     if out.suffix == ".webp" and not found.frames:
         raise UsageError(f"--out {out}: nothing moves here, so it is no film. Use a .png.")
     recipe = {"run": run.name, "weights": weights_of(run), **recipe}

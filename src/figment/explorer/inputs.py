@@ -12,7 +12,7 @@ from torch import Tensor
 
 from figment.core.data import Image
 from figment.core.errors import UsageError
-from figment.data.decode import Unreadable, header, picture
+from figment.data.decode import Unreadable, header, pictures
 from figment.explorer.scene import Scene
 from figment.latent.codes import Code
 
@@ -89,7 +89,7 @@ def read(scene: Scene, word: str) -> Item:
     if kind == "sample" and rest.isdecimal():
         return Item(word, code=scene.codec.prior([int(rest)]))
     if kind == "label" and rest:
-        return Item(rest, code=_mean_of_label(scene, rest))
+        return Item(word, code=_mean_of_label(scene, rest))
     raise UsageError(f"'{word}' is no picture that can be found: give {FORMS}.")
 
 
@@ -104,12 +104,15 @@ def from_file(scene: Scene, path: Path) -> Item:
         data = path.read_bytes()
         if form.channels == 1 and not header(data).grey:
             raise UsageError(f"{path} is in colour and the model knows grey pictures only: convert it first.")
-        pixels = picture(data, form.shape, scene.crop)
+        decoded = pictures([data], form.shape, scene.crop)
     except Unreadable as fault:
         raise UsageError(f"{path} cannot be used: {fault}.") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
-    return Item(path.name, form.to_model(pixels[None]).to(scene.model.device))
+    if decoded.faults:
+        raise UsageError(f"{path} cannot be used: {decoded.faults[0]}.")
+    x = form.to_model(decoded.pixels).to(scene.model.device)
+    return Item(path.name, torch.where(x >= 0, 1.0, -1.0) if form.binary else x)
 
 
 def _mean_of_label(scene: Scene, name: str) -> Code:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pydantic
 from torch import Tensor
 
@@ -49,7 +50,8 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     figures = {"encoded_by": scene.codec.way, "spherical": on_sphere, "steps": options.steps, **_figures(x, ends)}
     if not isinstance(scene.model.spec.x, Image):
         return Found(figures, plane(scene, [row.cpu() for row in x], ends.x))
-    return _morphs(scene.model.spec.x, x, ends, figures)
+    title = f"{scene.title}: morphs along {'the sphere' if on_sphere else 'straight lines'} of codes"
+    return Found(figures, *_morphs(scene.model.spec.x, x, ends, title))
 
 
 def _figures(x: Tensor, ends: Chosen) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def _figures(x: Tensor, ends: Chosen) -> dict[str, Any]:
     return {**whole, "pairs": pairs}
 
 
-def _morphs(form: Image, x: Tensor, ends: Chosen, figures: dict[str, Any]) -> Found:
+def _morphs(form: Image, x: Tensor, ends: Chosen, title: str) -> tuple[PIL.Image.Image, list[PIL.Image.Image]]:
     """Strips with what was given at either end, and a film of all morphs side by side."""
     shown = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], 12)).round().astype(int))
     given = list(form.to_user(ends.x))
@@ -76,4 +78,4 @@ def _morphs(form: Image, x: Tensor, ends: Chosen, figures: dict[str, Any]) -> Fo
     columns = ["given", *(f"{t:.2f}" for t in shown / (x.shape[1] - 1)), "given"]
     scale = max(1, SIDE // form.height)
     frames = [grid(form.to_user(moment), columns=len(x), scale=scale) for moment in x.transpose(0, 1)]
-    return Found(figures, sheet(rows, columns=columns), frames)
+    return sheet(rows, columns=columns, title=title), frames

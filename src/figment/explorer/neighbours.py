@@ -57,7 +57,8 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         "distance_of_codes": dict(zip(chosen.names, apart.tolist())),
         "distance_of_pixels": dict(zip(chosen.names, far.tolist())),
     }
-    return Found(figures, sheet(cells, names, captions=captions))
+    title = f"{scene.title}: nearest of {total:,} training pictures"
+    return Found(figures, sheet(cells, names, captions=captions, title=title))
 
 
 def _blocks(scene: Scene, total: int) -> Iterator[tuple[int, Batch]]:

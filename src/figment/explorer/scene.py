@@ -81,6 +81,10 @@ class Scene:
         """The one way from pictures to codes and back, for every family. Raises UsageError where there is none."""
         return Codec(self.model, self.sampling, self.seed, self.watch)
 
+    @property
+    def title(self) -> str:
+        return f"{self.model.config.kind} on {self.model.spec.name}"
+
     def gather(self, split: str, rows: Sequence[int] | np.ndarray) -> Batch:
         """Items of a split (`train`, `held`) with the conditions the model knows, on its device. Raises UsageError."""
         source = self.dataset.train if split == "train" else self.dataset.held_out

@@ -43,13 +43,16 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     form = scene.model.spec.x
     assert isinstance(form, Image)
     values = np.linspace(-options.reach, options.reach, options.steps).tolist()
-    first = axes[: options.latents]
+    first, rest = axes[: options.latents], axes[options.latents :]
     x = scene.codec.decode(walk(base.code, first, values)).unflatten(0, (len(first), options.steps))
-    ends = values[:: options.steps - 1]
-    changes = change(scene.codec.decode(walk(base.code, axes, ends)).unflatten(0, (len(axes), 2))).tolist()
+    changes = change(x).tolist()
+    if len(rest):
+        ends = scene.codec.decode(walk(base.code, rest, (values[0], values[-1])))
+        changes += change(ends.unflatten(0, (len(rest), 2))).tolist()
     names = _names(axes)
-    rows = [f"{name}  {use:.2g} {_unit(axes)}" for name, use in zip(names, first.use.tolist())]
-    picture = sheet([list(form.to_user(row)) for row in x], rows, [f"{value:+.1f}" for value in values])
+    rows = [f"{name}  {use:.2f} {_unit(axes)}" for name, use in zip(names, first.use.tolist())]
+    title = f"{scene.title}: one latent at a time, from {base.names[0]}"
+    picture = sheet([list(form.to_user(row)) for row in x], rows, [f"{value:+.1f}" for value in values], title=title)
     figures = {
         "image": base.names[0],
         "encoded_by": scene.codec.way,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -28,16 +28,17 @@ class Axes:
     spread: Tensor
     use: Tensor
     measure: Measure
+    on_sphere: bool = False  # whether a walk keeps the length of the code
 
     def __len__(self) -> int:
         return len(self.use)
 
-    def __getitem__(self, part: slice) -> Axes:
-        return Axes(self.directions[part], self.centre[part], self.spread[part], self.use[part], self.measure)
+    def __getitem__(self, part: slice | Tensor) -> Axes:
+        parts = {name: getattr(self, name)[part] for name in ("directions", "centre", "spread", "use")}
+        return replace(self, **parts)
 
     def ordered(self) -> Axes:
-        order = self.use.argsort(descending=True)
-        return Axes(self.directions[order], self.centre[order], self.spread[order], self.use[order], self.measure)
+        return self[self.use.argsort(descending=True)]
 
     @property
     def latents(self) -> list[int]:
@@ -91,17 +92,19 @@ def _carried(codec: Codec, batch: Batch, base: Code, count: int = 12) -> Axes:
     spread = step.norm(dim=1)
     directions = step / spread[:, None].clamp_min(1e-12)
     share = singular[:count].square() / singular.square().sum()
-    return Axes(directions, directions @ base.z.flatten(), spread, share, "share of variance")
+    return Axes(directions, directions @ base.z.flatten(), spread, share, "share of variance", on_sphere=True)
 
 
 def walk(base: Code, axes: Axes, values: Sequence[float]) -> Code:
-    """Codes that differ from one in a single coordinate: it is put at centre + value spread, `(K V, ...)`, an axis
-    after the other."""
+    """Codes that differ from one in a single coordinate, which is put at centre + value spread, for an axis after the
+    other: `(K V, ...)`."""
     z = base.z.flatten(1)
     here = axes.directions @ z[0]
     v = torch.tensor(values, dtype=z.dtype, device=z.device)
     moved = axes.centre[:, None] + v * axes.spread[:, None] - here[:, None]  # (K, V)
     codes = z[:, None] + moved[..., None] * axes.directions[:, None]
+    if axes.on_sphere:
+        codes = codes * (z.norm() / codes.norm(dim=2, keepdim=True))
     return base.at(codes.view(-1, *base.z.shape[1:]))
 
 

@@ -18,7 +18,7 @@ STARTS = 4  # of these, searched from
 SCOUTING, STEPS = 80, 320  # steps from every start, then from the best
 RATE = 0.05
 SCALES = 4
-NORM_WEIGHT = 1e-3
+NORM_WEIGHT = 0.1
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from figment.core.data import Spec
+from figment.core.data import Classes, Spec
 from figment.core.model import CanDenoise, Denoised
 
 
@@ -25,7 +25,12 @@ class Guided(CanDenoise):
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         empty = self.spec.nulled(c, torch.ones(len(x_t), dtype=torch.bool, device=x_t.device))
-        other = empty | {k: v.to(x_t.device).expand(len(x_t)) for k, v in self.negative.items()}
+        other = empty | {key: self._instead(key, c[key]) for key in self.negative}
         both = {k: torch.cat([v, other[k]]) for k, v in c.items()}
         given, without = self.denoiser.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both).mean.chunk(2)
         return Denoised(torch.lerp(without, given, self.weight))
+
+    def _instead(self, key: str, like: Tensor) -> Tensor:
+        """A negative condition for each item, in the form of those given: labels, or weights of labels."""
+        value, part = self.negative[key].to(like.device).expand(len(like)), self.spec.c[key]
+        return part.soft(value) if isinstance(part, Classes) and like.is_floating_point() else value

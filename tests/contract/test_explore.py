@@ -1,0 +1,182 @@
+"""`figment explore`: every action on every family that decodes, from the words of a command to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import short
+import synthetic
+from figment import workbench
+from figment.cli.explore import app
+from figment.core.errors import UsageError
+from figment.explorer import ACTIONS, action, inputs
+from figment.explorer.scene import Scene, explore
+from figment.pictures import read_recipe
+from figment.pixels import inversion
+
+KINDS = ("autoencoder", "vae", "with-prior", "gaussian-mixture", "gan", "diffusion")
+FEW = {"diffusion": {"steps": 3}}
+WORDS = {"arithmetic": ("held:1", "+", "0.5*label:3", "-", "held:2")}
+MINE = ("reconstruct", "interpolate", "traverse", "arithmetic", "neighbours")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty() -> Any:
+    """Searches of few steps: what they find is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"POOL": 6, "SCOUTING": 2, "STEPS": 2}.items():
+            patch.setattr(inversion, name, value)
+        for name in ("MEAN_OF", "MEAN_OF_FEW"):
+            patch.setattr(inputs, name, 3)
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One run of a few steps a family, on the digits."""
+    root = tmp_path_factory.mktemp("explore")
+    return {kind: workbench.execute(short.plan(kind, "digits"), root / kind).path for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("explore")
+    return workbench.execute(short.rows(root)[0], root / "points").path
+
+
+def called(*words: object) -> Any:
+    """`figment explore WORDS` in this process: its answer, or the error it ends with."""
+    result = CliRunner().invoke(app, ["explore", *map(str, words)])
+    if isinstance(result.exception, Exception) and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.parametrize("name", MINE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_action_on_every_family(kind: str, name: str, runs: dict[str, Path]) -> None:
+    scene = Scene(runs[kind], sampling=FEW.get(kind))
+    settings = {"steps": 3} if name in ("interpolate", "traverse") else {}
+    found = explore(scene, name, WORDS.get(name, ()), settings)
+    assert min(found.picture.size) > 50
+    assert len({colour for _, colour in found.picture.getcolors(1 << 24) or []}) > 2
+    json.dumps(found.figures, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_morph_begins_and_ends_with_the_reconstructions(kind: str, runs: dict[str, Path]) -> None:
+    scene = Scene(runs[kind], sampling=FEW.get(kind))
+    words = ["held:0", "held:5"]
+    for spherical in (False, True):
+        ends = explore(scene, "interpolate", words, {"steps": 3, "spherical": spherical}).figures["pairs"]
+        whole = explore(scene, "reconstruct", words).figures["each"]
+        assert ends["held:0 > held:5"]["end_psnr"] == pytest.approx(list(whole.values()), abs=0.02)
+
+
+def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:
+    for kind in ("vae", "gan"):
+        scene = Scene(runs[kind])
+        words = ["sample:4", "+", "held:1", "-", "held:1"]
+        figures = explore(scene, "arithmetic", words).figures
+        assert figures["psnr_to_terms"]["sample:4"] > 50, kind
+
+
+def test_words_name_pictures(runs: dict[str, Path], tmp_path: Path) -> None:
+    scene = Scene(runs["vae"])
+    held, digits = scene.dataset.held_out, scene.dataset.train
+    x = held.gather(np.array([2])).x
+    file = tmp_path / "held=2.png"  # with a sign that settings have
+    PIL.Image.fromarray(scene.dataset.spec.x.to_user(x)[0, :, :, 0]).save(file)
+    chosen = inputs.choose(scene, ["held:2", "2", str(file), "train:7", "sample:3", "label:4"])
+    assert torch.equal(chosen.x[0], chosen.x[1])
+    torch.testing.assert_close(chosen.x[2], chosen.x[0])
+    assert torch.equal(chosen.x[3], digits.gather(np.array([7])).x[0])
+    drawn, _ = workbench.draw(scene.model, 1, start=3, precision="fp32")
+    torch.testing.assert_close(chosen.x[4:5], drawn)
+    assert chosen.code.c["label"][5].argmax() == 4
+    assert chosen.code.c["label"][2, -1] == 1  # no one said what the file shows
+    assert chosen.names == ("held:2", "held:2", "held=2.png", "train:7", "sample:3", "label:4")
+
+
+def test_default_pictures_are_of_all_labels(runs: dict[str, Path]) -> None:
+    scene = Scene(runs["autoencoder"])
+    rows = [int(word.removeprefix("held:")) for word in inputs.varied(scene, 20)]
+    labels = scene.dataset.held_out.gather(np.array(rows)).c["label"]
+    assert labels.tolist() == [*range(10), *range(10)]
+
+
+def test_files_and_figures_of_a_command(runs: dict[str, Path]) -> None:
+    out = Path("strip.webp")
+    words = ("held:0", "held:5", "--steps", 4, "--spherical", "--out", out, "--json")
+    figures = json.loads(called(runs["gan"], "interpolate", *words).stdout)
+    assert figures["pictures"] == ["strip.png", "strip.webp"]
+    assert figures["spherical"] is True
+    recipe = read_recipe("strip.png")
+    assert recipe["words"] == ["held:0", "held:5"]
+    assert recipe["settings"] == {"steps": 4, "spherical": True}
+    with PIL.Image.open(out) as film:
+        assert film.n_frames == 2 * 4 - 2  # there and back
+        assert json.loads(film.getexif()[0x010E]) == recipe
+    guided = ("sampling.steps=2", "sampler=ddim", "guidance=2", "negative=1")
+    text = called(runs["diffusion"], "reconstruct", "held:0", *guided)
+    assert "psnr" in text.stdout
+    assert Path(f"{runs['diffusion'].name}-reconstruct.png").exists()
+
+
+def test_rows_are_drawn_in_the_plane(points: Path) -> None:
+    for name in ("reconstruct", "interpolate"):
+        assert min(explore(Scene(points), name).picture.size) > 300
+    for name in ("traverse", "neighbours"):
+        with pytest.raises(UsageError, match="rows of numbers"):
+            explore(Scene(points), name)
+
+
+def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:
+    data = synthetic.write("odd", tmp_path)
+    run = workbench.execute(short.plan("autoencoder", data), tmp_path / "run").path
+    for name in MINE:
+        assert explore(Scene(run), name, ("held:0",) if name == "arithmetic" else (), {}).picture.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("reconstrct",), "Did you mean 'reconstruct'"),
+        (("reconstruct", "held:100000"), "there are"),
+        (("reconstruct", "nothing.png"), "held:N"),
+        (("reconstruct", "label:eleven"), "no label 'eleven'"),
+        (("reconstruct", "--spherical"), "no such choice"),
+        (("reconstruct", "sample:0"), "no samples"),
+        (("reconstruct", "guidance=2"), "no choices at sampling time"),
+        (("reconstruct", "held:0", "count=0"), "greater than or equal to 1"),
+        (("interpolate", "held:0"), "two"),
+        (("interpolate", "held:0", "held:1", "--out", "x.jpg"), ".png"),
+        (("reconstruct", "--out", "x.webp"), "no film"),
+        (("arithmetic", "held:0", "held:1"), "operator"),
+        (("traverse", "held:0"), "--image"),
+        (("reconstruct", "broken.png"), "not a picture"),
+        (("reconstruct", "red.png"), "in colour"),
+    ],
+)
+def test_mistakes_are_told(words: tuple[str, ...], said: str, runs: dict[str, Path]) -> None:
+    Path("broken.png").write_bytes(b"this is no picture")
+    PIL.Image.new("RGB", (9, 9), "red").save("red.png")
+    with pytest.raises(UsageError, match=said):
+        called(runs["autoencoder"], *words)
+
+
+def test_actions_are_listed_and_have_settings() -> None:
+    text = CliRunner().invoke(app, ["explore", "--help"], terminal_width=200).output
+    for name in ACTIONS:
+        assert name in text
+        fields = action(name).Options.model_fields
+        assert all(field.description for field in fields.values()), name
