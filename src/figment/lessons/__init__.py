@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 LESSONS = {
     "latents-2-or-5": "latents",
     "ae-or-vae": "ae_or_vae",
+    "two-terms": "two_terms",
+    "perturbation": "perturbation",
+    "morphing": "morphing",
+    "attribute-vector": "attribute_vector",
+    "denoising": "denoising",
+    "contraction": "contraction",
+    "compression": "compression",
+    "sharpness": "sharpness",
+    "bound": "bound",
     "wrong-kl": "wrong_kl",
+    "wrong-weight": "wrong_weight",
 }
 
 
@@ -68,15 +78,11 @@ def teach(
 
 
 def _write(lesson: Lesson, stage: Stage, told: Told, out: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    from figment.core.run import replacing, write_json, write_text
-    from figment.pictures import save_png
+    from figment.core.run import write_json, write_text
+    from figment.pictures import save_film, save_png
 
-    files = {kind: str(out / f"{lesson.name}.{kind}") for kind in ("png", "md", "json")}
-    for file, content in told.files.items():
-        files[file.rpartition(".")[2]] = str(out / file)
-        out.mkdir(parents=True, exist_ok=True)
-        with replacing(out / file) as stream:
-            stream.write(content)
+    kinds = ("png", "md", "json", *(["webp"] if told.film else []))
+    files = {kind: str(out / f"{lesson.name}.{kind}") for kind in kinds}
     made = {"lesson": lesson.name, "data": stage.data, "seed": stage.seed, "effort": stage.effort}
     document = {
         "name": lesson.name,
@@ -89,6 +95,8 @@ def _write(lesson: Lesson, stage: Stage, told: Told, out: Path, seconds: dict[st
         **seconds,
     }
     save_png(told.picture, files["png"], made)
+    if told.film:
+        save_film(told.film, files["webp"], made)
     write_text(Path(files["md"]), page(lesson, stage, told))
     write_json(Path(files["json"]), document)
     return document
@@ -105,6 +113,9 @@ def page(lesson: Lesson, stage: Stage, told: Told) -> str:
         again += f" --effort {stage.effort:g}"
     lines = [f"# {lesson.title}", "", lesson.teaches, "", f"*{lesson.source}*", ""]
     lines += [f"![{lesson.title}]({lesson.name}.png)", "", "## What one sees", "", told.text.strip(), ""]
+    missed = sum(not claim.holds for claim in told.claims)
+    if missed:
+        lines += [f"**{missed} of {len(told.claims)} expectations did not come out in this run**: see below.", ""]
     if told.claims:
         lines += ["## What this run measured", ""]
         for claim in told.claims:

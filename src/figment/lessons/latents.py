@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from figment.core.model import Model
-from figment.evaluate.report import reconstruction
-from figment.latent.codes import Codec
+from figment.latent.compress import Axes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import bars, pictures, plate
 from figment.pictures import COLOURS
@@ -16,10 +14,10 @@ SHOWN = 10
 
 
 def make(stage: Stage) -> Told:
-    small, large = (stage.model(f"ae-{d}", "autoencoder", STEPS, model__latent=d) for d in (2, 5))
+    small, large = (stage.scene(f"ae-{d}", "autoencoder", STEPS, model__latent=d) for d in (2, 5))
     batch, spec = stage.examples(SHOWN), stage.dataset.spec
-    rebuilt = [codec.decode(codec.encode(batch.x, batch.c)) for codec in (Codec(large), Codec(small))]
-    errors = {f"autoencoder, {d}": error_of(stage, m) for d, m in ((2, small), (5, large))}
+    rebuilt = [scene.codec.decode(scene.codec.encode(batch.x, batch.c)) for scene in (large, small)]
+    errors = {f"autoencoder, {d}": stage.error(scene) for d, scene in ((2, small), (5, large))}
     errors |= {f"PCA, {d}": principal_error(stage, d) for d in (2, 5)}
     flat = stage.held_out.x.flatten(1)
     errors["mean picture"] = float((flat - stage.training.x.flatten(1).mean(0)).square().mean())
@@ -51,7 +49,6 @@ def make(stage: Stage) -> Told:
                 "Mean squared error on held-out pictures",
                 {name: errors[name] for name in order},
                 "Pixels between −1 and 1; lower is better. Grey: what needs no network.",
-                aspect=0.26,
                 colours=colours,
                 form="{:.4f}",
             )
@@ -62,20 +59,11 @@ def make(stage: Stage) -> Told:
     return Told(plate(LESSON.title, LESSON.teaches, panels), text, figures, claims)
 
 
-def error_of(stage: Stage, model: Model) -> float:
-    """The mean squared error of held-out pictures encoded and decoded."""
-    found = reconstruction(model, stage.dataset)
-    assert found is not None
-    return found["mse"]
-
-
 def principal_error(stage: Stage, count: int) -> float:
     """Held-out error of rebuilding pictures from their first principal components."""
-    from sklearn.decomposition import PCA
-
-    train, held_out = (batch.x.flatten(1).numpy() for batch in (stage.training, stage.held_out))
-    pca = PCA(count, random_state=0).fit(train)
-    return float(((pca.inverse_transform(pca.transform(held_out)) - held_out) ** 2).mean())
+    train, held_out = (batch.x.flatten(1) for batch in (stage.training, stage.held_out))
+    axes = Axes.of(train, count)
+    return float((axes.rows(axes.scores(held_out)) - held_out).square().mean())
 
 
 TEXT = """
@@ -83,10 +71,10 @@ The first row are pictures the network has never seen. Below them is what it mak
 five numbers, and through two. An autoencoder is a form of compression: of {numbers} numbers it keeps those that help
 most to draw the picture again.
 
-With five numbers most pictures can be recognised, with some of their slant and weight. With two, pictures
-that look alike must share a place in the code: the network draws their mean, which is blurred, or takes one for the
-other. The error says the same: {five:.4f} with five numbers, {two:.4f} with two. Five principal components, the best
-that straight lines can do, leave {pca:.4f}: what the network adds is that its few numbers run along curves.
+With five numbers most pictures can be recognised, with some of their slant and weight. With two, pictures that look
+alike must share a place in the code: the network draws their mean, which is blurred, or takes one for the other. The
+error says the same: {five:.4f} with five numbers, {two:.4f} with two. Five principal components, the best that
+straight lines can do, leave {pca:.4f}: what the network adds is that its few numbers run along curves.
 """
 
 LESSON = Lesson(

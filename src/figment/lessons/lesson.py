@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import torch
 
 from figment.core.data import Batch, Dataset, Image, Split
 from figment.core.errors import UsageError
-from figment.core.run import RunFolder
 from figment.data import parse
-from figment.workbench import Watch, execute, load, plan
+from figment.evaluate.report import reconstruction
+from figment.explorer.scene import Scene
+from figment.workbench import Watch, execute, plan
 
 SMALL = 64  # pixels of a picture that lessons are paced for
 
@@ -33,13 +34,13 @@ class Claim:
 
 @dataclass(frozen=True)
 class Told:
-    """What a lesson found: its picture, what one sees there (Markdown), figures, claims, and further files by name."""
+    """What a lesson found: its picture, what one sees there (Markdown), figures, claims, and a film's frames."""
 
     picture: PIL.Image.Image
     text: str
     figures: Mapping[str, Any]
     claims: Sequence[Claim] = ()
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    film: Sequence[PIL.Image.Image] = ()
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,12 @@ class Stage:
         """The training steps of a lesson for pictures of this size: fewer of larger ones, so that it stays short."""
         return max(2, round(steps * self.effort * min(1.0, math.sqrt(SMALL / self.pixels))))
 
-    def model(self, name: str, kind: str, steps: int, **settings: Any) -> Any:
-        """A model of p(x), trained for `steps` of small pictures, or taken from `runs` where it is there already.
+    def scene(self, name: str, kind: str, steps: int, **settings: Any) -> Scene:
+        """A model of p(x) to explore, trained for `steps` of small pictures, or found in `runs` where it is finished.
 
         `settings` are dotted ones, written with a double underscore. Raises UsageError where `runs` holds another
         model of that name.
         """
-        return load(self.run(name, kind, steps, **settings).path)
-
-    def run(self, name: str, kind: str, steps: int, **settings: Any) -> RunFolder:
-        """The finished run behind `model`."""
         overrides = {key.replace("__", "."): value for key, value in settings.items()}
         size = "small" if self.pixels <= 4 * SMALL else "tiny"
         defaults = {"model.size": size, "model.conditional": False, "training.steps": self.steps(steps)}
@@ -126,7 +123,13 @@ class Stage:
         folder = self.runs / f"{name}-{self.dataset.spec.name}"
         self.used[name] = str(folder)
         watch = self._watch(name) if self._watch else None
-        return execute(value, folder, resume=True, watch=watch)
+        return Scene(execute(value, folder, resume=True, watch=watch).path, seed=self.seed)
+
+    def error(self, scene: Scene) -> float:
+        """The mean squared error a number of held-out rows encoded and decoded, in model range."""
+        found = reconstruction(scene.model, self.dataset)
+        assert found is not None
+        return found["mse"]
 
     @cached_property
     def held_out(self) -> Batch:

@@ -21,15 +21,20 @@ CLASSES = (*COLOURS[:7], "#8c2d19", "#3b3b98", "#555555")  # ten labels and more
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a plate. `draw(axes)` fills it; `aspect` is height / width of its axes, `width` is relative to its
-    neighbours; `margins` are inches left and below the axes for what is written there."""
+    """A part of a plate. `draw(axes)` fills it; `width` is relative to its neighbours, `height` of its axes in inches
+    (negative: times their width); `margins` are inches left and below the axes for what is written there."""
 
     heading: str
     draw: Callable[[Any], None]
     caption: str = ""
-    aspect: float = 0.75
+    height: float = 3.0
     width: float = 1.0
     margins: tuple[float, float] = (0.0, 0.0)
+
+    def size(self, wide: float) -> tuple[float, float]:
+        """Width and height of the axes in inches, in a panel so many inches wide."""
+        across = wide - self.margins[0]
+        return across, self.height if self.height > 0 else -self.height * across
 
 
 def plate(title: str, subtitle: str, rows: Sequence[Sequence[Panel]]) -> PIL.Image.Image:
@@ -54,8 +59,7 @@ def plate(title: str, subtitle: str, rows: Sequence[Sequence[Panel]]) -> PIL.Ima
         left = EDGE
         for panel, wide in zip(row, widths):
             beside, below = panel.margins
-            across = wide - beside
-            high = across * panel.aspect
+            across, high = panel.size(wide)
             write(left, top, panel.heading, HEADING, weight="bold")
             box = (left + beside) / WIDTH, 1 - (top + 0.33 + high) / height, across / WIDTH, high / height
             axes = figure.add_axes(box, facecolor=PAPER)
@@ -76,7 +80,7 @@ def _widths(row: Sequence[Panel]) -> list[float]:
 def _height(row: Sequence[Panel], widths: Sequence[float]) -> float:
     """Inches a row takes: heading, axes, what is below them, caption, and the space to the next row."""
     return max(
-        0.33 + (wide - p.margins[0]) * p.aspect + p.margins[1] + 0.1 + LINE * len(_wrapped(p.caption, wide, TEXT)) + 0.3
+        0.33 + p.size(wide)[1] + p.margins[1] + 0.1 + LINE * len(_wrapped(p.caption, wide, TEXT)) + 0.3
         for p, wide in zip(row, widths)
     )
 
@@ -115,7 +119,7 @@ def pictures(
             at = (i + 0.5) / rows
             axes.text(-0.02, 1 - at, name, transform=axes.transAxes, ha="right", va="center", fontsize=TEXT, color=INK)
 
-    return Panel(heading, draw, caption, sheet.shape[0] / sheet.shape[1], width, (margin if names else 0.0, 0.0))
+    return Panel(heading, draw, caption, -sheet.shape[0] / sheet.shape[1], width, (margin if names else 0.0, 0.0))
 
 
 def points(
@@ -150,7 +154,15 @@ def points(
         if decorate is not None:
             decorate(axes)
 
-    return Panel(heading, draw, caption, 1.0, width, (0.5, 0.45))
+    return Panel(heading, draw, caption, -1.0, width, (0.5, 0.45))
+
+
+def rings(axes: Any) -> None:
+    """Where a standard normal prior lies: circles at one and at two deviations."""
+    from matplotlib.patches import Circle
+
+    for radius in (1, 2):
+        axes.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, linewidth=1.4, linestyle=(0, (5, 3))))
 
 
 def bars(
@@ -159,24 +171,25 @@ def bars(
     caption: str = "",
     unit: str = "",
     width: float = 1.0,
-    aspect: float = 0.75,
     colours: Sequence[str] | None = None,
     form: str = "{:.3g}",
+    named: bool = True,
 ) -> Panel:
-    """A panel of horizontal bars, each with its name and its number."""
+    """A panel of horizontal bars, each with its number and, unless a neighbour has them, its name."""
 
     def draw(axes: Any) -> None:
         names, heights = list(values), np.array(list(values.values()), float)
         axes.barh(range(len(names)), heights, color=colours or COLOURS[0], height=0.62, alpha=0.9)
         for i, value in enumerate(heights):
             axes.text(value, i, "  " + form.format(value), va="center", fontsize=TEXT, color=INK)
-        axes.set_yticks(range(len(names)), names, fontsize=TEXT)
+        axes.set_yticks(range(len(names)), names if named else [""] * len(names), fontsize=TEXT)
         axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 1.18 * max(heights.max(), 1e-12)))
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(unit, fontsize=TEXT, color=INK)
 
-    longest = max(len(name) for name in values)
-    return Panel(heading, draw, caption, aspect, width, (0.25 + 0.085 * longest, 0.45 if unit else 0.27))
+    longest = max(len(name) for name in values) if named else 0
+    margins = (0.25 + 0.085 * longest, 0.45 if unit else 0.27)
+    return Panel(heading, draw, caption, 0.1 + 0.42 * len(values), width, margins)
 
 
 def curves(
@@ -184,8 +197,7 @@ def curves(
     draw: Callable[[Any], None],
     caption: str = "",
     axes_names: tuple[str, str] = ("", ""),
-    width: float = 1.0,
-    aspect: float = 0.75,
+    height: float = 3.0,
 ) -> Panel:
     """A panel with axes that `draw` fills with curves."""
 
@@ -194,4 +206,4 @@ def curves(
         axes.set_xlabel(axes_names[0], fontsize=TEXT, color=INK)
         axes.set_ylabel(axes_names[1], fontsize=TEXT, color=INK)
 
-    return Panel(heading, named, caption, aspect, width, (0.65, 0.45))
+    return Panel(heading, named, caption, height, margins=(0.65, 0.45))

@@ -144,7 +144,6 @@ def _drawn(paths: dict[str, np.ndarray], figures: dict[str, Any]) -> Any:
                     over_sigma,
                     "Right: ½(μ² + σ² − 1 − log σ²), least at σ = 1.\nPrinted: −½(σ + μ² − 1 − log σ), greatest there.",
                     ("σ", "nats"),
-                    aspect=0.62,
                 ),
                 curves(
                     "Over the mean μ, at σ = 1",
@@ -152,7 +151,6 @@ def _drawn(paths: dict[str, np.ndarray], figures: dict[str, Any]) -> Any:
                     f"At μ = 1, σ² = ½: right {figures['kl']:.4f}, printed {signed(figures['printed'])}, "
                     f"measured by a million draws {figures['monte_carlo']:.4f}.",
                     ("μ", "nats"),
-                    aspect=0.62,
                 ),
             ],
             [
@@ -161,14 +159,14 @@ def _drawn(paths: dict[str, np.ndarray], figures: dict[str, Any]) -> Any:
                     density(paths["right"], RIGHT, (0, 10, 60), 4),
                     "q after 0, 10 and 60 steps of gradient descent: it comes to lie on the prior (grey).",
                     ("z", "density"),
-                    aspect=0.5,
+                    height=2.5,
                 ),
                 curves(
                     "Descending the printed formula",
                     density(paths["printed"], WRONG, (0, 10, 20, 24), 12),
                     "q after 0, 10, 20 and 24 such steps: it leaves the prior behind, faster and faster.",
                     ("z", "density"),
-                    aspect=0.5,
+                    height=2.5,
                 ),
             ],
         ],
@@ -183,8 +181,8 @@ it: the sign before the one half, and σ where σ² belongs (if its σ is read a
 At q = N(1, ½) the divergence is {kl:.4f} nats; a million draws, which need no formula, give {monte_carlo:.4f}. The
 printed formula gives {printed:.4f}, and no divergence is negative.
 
-The lower row minimises each. The right term pulls q onto the prior. The printed one pushes it away for as long as
-one lets it: a VAE that adds it to its loss can make the loss as low as it likes without learning anything.
+The lower row minimises each. The right term pulls q onto the prior. The printed one pushes it away for as long as one
+lets it: a VAE that adds it to its loss can make the loss as low as it likes without learning anything.
 """
 
 LESSON = Lesson(
