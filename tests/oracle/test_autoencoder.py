@@ -39,9 +39,7 @@ def exact_norms(model: Autoencoder, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("network", ["shallow", "linear"])
 def test_the_jacobian_of_one_layer_is_exact(network: str) -> None:
     model, x = autoencoder(network=network, regulariser="contractive"), torch.randn(7, *SPEC.x.shape)
-    z, penalty = model._contracted(x)
-    expected = exact_norms(model, x).mean() / z.var(0, correction=0).sum()
-    torch.testing.assert_close(penalty, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(model._contracted(x, Turn(0, 0))[1], exact_norms(model, x).mean(), rtol=1e-5, atol=0)
 
 
 def test_the_estimated_jacobian_is_unbiased() -> None:
@@ -53,13 +51,15 @@ def test_the_estimated_jacobian_is_unbiased() -> None:
 
 
 def test_a_smaller_code_is_no_contraction() -> None:
-    """The penalty does not see the scale of the code, which the decoder undoes."""
-    model, x = autoencoder(regulariser="contractive", network="linear"), torch.randn(50, *SPEC.x.shape)
-    before = model._contracted(x)[1]
-    with torch.no_grad():
-        for parameter in model.encoder.parameters():
-            parameter.mul_(0.01)
-    torch.testing.assert_close(model._contracted(x)[1], before)
+    """Codes of a deep network have a total variance of 1 whatever its weights, and the norm is that of these codes."""
+    model, x = autoencoder(regulariser="contractive"), torch.randn(4000, *SPEC.x.shape)
+    for size in (1.0, 0.01):
+        with torch.no_grad():
+            model.encoder.project_out.weight.mul_(size)
+            model.encoder.project_out.bias.mul_(size)
+        z, norm = model._contracted(x, Turn(0, 0))
+        assert float(z.var(0).sum()) == pytest.approx(1, rel=1e-3)
+        assert float(norm) == pytest.approx(float(exact_norms(model, x).mean()), rel=0.05)
 
 
 def test_corruption_is_measured_in_shades_from_black_to_white() -> None:
@@ -88,8 +88,8 @@ def test_the_linear_autoencoder_spans_the_principal_subspace(tmp_path: Path) -> 
     rows = run.read_run().data.build().train
     x = rows.gather(np.arange(len(rows))).x.flatten(1).numpy()
     model = figment.load(run.path)
-    assert isinstance(model, Autoencoder)
-    angles = subspace_angles(model.decoder[0].weight.detach().numpy(), PCA(6).fit(x).components_.T)
+    assert isinstance(model, Autoencoder) and model.layer is not None
+    angles = subspace_angles(model.layer.forth.weight.detach().numpy().T, PCA(6).fit(x).components_.T)
     assert np.rad2deg(angles).max() < 5
 
 

@@ -8,12 +8,12 @@ from typing import Literal
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelConfig, Player, Turn
-from figment.models.autoencoders.contraction import jacobian_norm_estimate, layer_jacobian_norm
+from figment.models.autoencoders.contraction import TiedLayer, jacobian_norm_estimate
 from figment.models.autoencoders.corruption import Corruption, corrupted
 from figment.models.autoencoders.likelihoods import squared_error
 from figment.nn.backbone import decoder_for, encoder_for, width_and_blocks
@@ -33,7 +33,8 @@ class AutoencoderConfig(ModelConfig):
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
     network: Literal["deep", "shallow", "linear"] = pydantic.Field(
-        "deep", description="shallow: one sigmoid layer; linear: one linear layer, which finds the principal subspace"
+        "deep",
+        description="shallow: one sigmoid layer, weights tied; linear: one without, which finds the principal axes",
     )
     regulariser: Literal["none", "denoising", "contractive", "sparse", "ordered"] = pydantic.Field(
         "none",
@@ -48,9 +49,7 @@ class AutoencoderConfig(ModelConfig):
         description="denoising: standard deviation with black to white being 1 (rows: in their standard deviations), "
         "or the share of pixels that salt-and-pepper and masking replace",
     )
-    contraction: float = pydantic.Field(
-        0.05, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2 relative to the variance of codes"
-    )
+    contraction: float = pydantic.Field(0.1, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2")
     active: int | None = pydantic.Field(
         None, ge=1, le=4096, description="sparse: numbers of a code that are not 0 (None: a quarter)"
     )
@@ -75,8 +74,9 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
 
     - none: x' = x, R = 0. Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006).
     - denoising: x' is x spoilt. Vincent et al., "Stacked denoising autoencoders" (2010).
-    - contractive: R = weight E ||df/dx||_F^2 / tr Cov f(x); without the variance, a smaller f and a larger g would do.
-      Rifai et al., "Contractive auto-encoders: explicit invariance during feature extraction" (2011), who tie weights.
+    - contractive: R = weight E ||df/dx||_F^2. Since g could undo a smaller f, the weights of one layer are tied and the
+      codes of a deep network scaled to tr Cov f(x) = 1. Rifai et al., "Contractive auto-encoders: explicit invariance
+      during feature extraction" (2011).
     - sparse: f keeps its k largest numbers, k falling from all to `active` over the first half of the run. Makhzani &
       Frey, "k-sparse autoencoders" (2014).
     - ordered: g sees the first k numbers of the code, P(k) ~ 1/k. Rippel, Gelbart & Adams, "Learning ordered
@@ -84,27 +84,27 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
     """
 
     config: AutoencoderConfig
+    scale: Tensor
 
     def __init__(self, config: AutoencoderConfig, spec: Spec):
         super().__init__(config, spec)
         assert config.latent and config.width and config.blocks
+        if config.regulariser == "contractive":
+            self.register_buffer("scale", torch.ones(()))
         shape, d = spec.x.shape, config.latent
-        if config.network == "deep":
+        self.layer = None if config.network == "deep" else TiedLayer(shape, d, sigmoid=config.network == "shallow")
+        if self.layer is None:
             self.encoder = encoder_for(shape, d, config.width, config.blocks)
             self.decoder = decoder_for(d, shape, config.width, config.blocks)
-        else:
-            squash = nn.Sigmoid() if config.network == "shallow" else nn.Identity()
-            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(spec.x.dimensions, d), squash)
-            self.decoder = nn.Sequential(nn.Linear(d, spec.x.dimensions), nn.Unflatten(1, shape))
 
     def players(self) -> Sequence[Player]:
-        return [Player("autoencoder", [self.encoder, self.decoder], self.loss)]
+        return [Player("autoencoder", list(self.children()), self.loss)]
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         config, x = self.config, batch.x
-        penalty = None
+        parts: dict[str, Tensor] = {}
         if config.regulariser == "contractive":
-            z, penalty = self._contracted(x)
+            z, parts["jacobian"] = self._contracted(x, turn)
         elif config.regulariser == "denoising":
             z = self._code(corrupted(x, config.noise, config.corruption))
         else:
@@ -113,38 +113,40 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
             z = largest(z, self._active(turn.progress))
         if config.regulariser == "ordered":
             z = z * prefixes(z)
-        error = squared_error(x, self.decode(z, batch.c)).mean() / self.spec.x.dimensions
-        if penalty is None:
-            return Loss(error, {"error": error.detach()})
-        return Loss(error + config.contraction * penalty, {"error": error.detach(), "contraction": penalty.detach()})
+        parts["error"] = squared_error(x, self.decode(z, batch.c)).mean() / self.spec.x.dimensions
+        value = parts["error"] + config.contraction * parts.get("jacobian", 0.0)
+        return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     def _code(self, x: Tensor) -> Tensor:
-        return self.encoder(x).float()
+        z = self.encoder(x) if self.layer is None else self.layer.encode(x)
+        return z / self.scale if self.config.regulariser == "contractive" else z
 
     def _active(self, progress: float) -> int:
         d, k = self.config.latent, self.config.active
         assert d and k
         return round(d + (k - d) * min(1.0, 2 * progress))
 
-    def _contracted(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes `(B, d)` and E ||df/dx||_F^2 / tr Cov f(x)."""
-        if self.config.network == "deep":
-            with torch.enable_grad():
-                x = x.detach().requires_grad_()
-                z = self._code(x)
-                norm = jacobian_norm_estimate(z, x)
-        else:
-            z, weight = self._code(x), next(self.encoder.parameters())
-            norm = layer_jacobian_norm(z * (1 - z) if self.config.network == "shallow" else torch.ones_like(z), weight)
-        variance = (z - z.mean(0)).square().mean(0).sum()
-        return z, norm.mean() / (variance + 1e-12)
+    def _contracted(self, x: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Codes `(B, d)` and E ||df/dx||_F^2: exact of one layer, estimated of a deep network and its batch's scale."""
+        if self.layer is not None:
+            z = self._code(x)
+            return z, self.layer.jacobian_norm(z).mean()
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            z = self.encoder(x)
+            variance = (z - z.mean(0)).square().mean(0).sum() + 1e-12
+            norm = jacobian_norm_estimate(z, x).mean() / variance
+        with torch.no_grad():
+            rate = max(0.05, 1 / (turn.count + 1))
+            self.scale.lerp_(turn.mean(variance.detach()).sqrt(), rate)
+        return z / self.scale, norm
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         z = self._code(x)
         return largest(z, self.config.active) if self.config.regulariser == "sparse" else z
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.decoder(z).float()
+        return self.decoder(z) if self.layer is None else self.layer.decode(z)
 
 
 def largest(z: Tensor, k: int | None) -> Tensor:
