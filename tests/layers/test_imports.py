@@ -27,7 +27,8 @@ MAY = {
     "presets": set(),
     "workbench": {"registry", "core", "data", "presets", "pictures"},
     "samples": {"core", "workbench", "pictures"},
-    "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "workbench", "samples"},
+    "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "workbench", "samples"}
+    | {f"latent.{name}" for name in ("aggregate", "disentanglement", "map")},  # which know nothing of it
     "pixels": {"nn"} | VOCABULARY,
     "latent": {"nn", "pixels", "evaluate.neighbours"} | VOCABULARY,
     "coding": VOCABULARY,

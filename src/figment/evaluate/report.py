@@ -17,6 +17,7 @@ from figment.core.model import CanDecode, CanEncode, CanSample, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
+from figment.evaluate.latent_space import latent_space
 from figment.evaluate.likelihood import check_form, converted, given, likelihood
 from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
@@ -39,6 +40,11 @@ METRICS = {
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",
     "reconstruction": "error of held-out items encoded and decoded",
+    "active_units": "latent dimensions that carry information, of a model with a posterior",
+    "aggregate": "KL(q(z) || p(z)) in nats: codes of all data against the prior, between two bounds",
+    "mig": "mutual information gap: whether each known factor of the data has a latent dimension of its own",
+    "neighbour_accuracy": "labels of held-out items read from the five nearest training codes",
+    "decoded": "draws from the posterior and from the prior, decoded, against data",
     "samples_per_second": "at the batch that is best, with network evaluations and peak memory",
     **{f"--features {name}": what for name, what in NAMES.items()},
 }
@@ -54,7 +60,7 @@ def evaluate(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measures a finished run and writes its `evaluation.json`: model, parameters, train_seconds, quality, diversity,
-    speed, likelihood, memorisation, reconstruction. A block is None where the model lacks the ability.
+    speed, likelihood, memorisation, reconstruction, latent. A block is None where the model lacks the ability.
 
     `n` samples (None: as many as are held out, between 1000 and 5000); `features` as in `features_for`; `data` instead
     of the run's own; `options` are sampling choices. Raises UsageError, DataError, InvalidCheckpoint.
@@ -94,6 +100,7 @@ def figures(
     check_form(model, dataset)
     say = progress or (lambda line: None)
     row: dict[str, Any] = dict.fromkeys(("quality", "diversity", "speed", "likelihood", "memorisation"))
+    samples, net = None, None
     if isinstance(model, CanSample):
         say("speed")
         row["speed"] = speed(model, options)
@@ -102,10 +109,12 @@ def figures(
         x, c = draw(model, count, seed=seed, options=options, batch=row["speed"]["batch"])
         say("quality")
         labels = c["label"] if "label" in given(model, dataset) else None
-        row |= measure(converted(x, model.spec, dataset.spec), dataset, features, labels, _told(say))
+        samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
+        row |= measure(samples, dataset, net, labels)
     say("likelihood")
     row["likelihood"] = likelihood(model, dataset, seed=seed)
     row["reconstruction"] = reconstruction(model, dataset)
+    row["latent"] = latent_space(model, dataset, samples, net, seed)
     return row
 
 
