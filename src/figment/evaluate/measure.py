@@ -16,6 +16,7 @@ from figment.evaluate.memorisation import closeness, memorisation
 from figment.evaluate.points import divergence, energy_distance
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import HELD_OUT_ROWS, Reference, reference, rows_of
+from figment.evaluate.sharpness import sharpness
 from figment.evaluate.yardsticks import yardsticks
 
 SMALLEST = 50
@@ -63,8 +64,7 @@ def measure(
         "n": equal,
         "real": sticks.real,
     }
-    if isinstance(dataset.spec.x, Vector):
-        quality |= _points(x, dataset)
+    quality |= _points(x, dataset) if isinstance(dataset.spec.x, Vector) else _sharpness(x, dataset)
     if net.head is not None:
         confidence, balance = _classes(net, fake, real, labels)
         quality |= confidence
@@ -105,6 +105,12 @@ def _points(x: Tensor, dataset: Dataset) -> Block:
         known = torch.as_tensor(dataset.log_density(vector.to_user(held_out))).double() + jacobian
         figures["kl"] = divergence(known, held_out, x)
     return figures
+
+
+def _sharpness(x: Tensor, dataset: Dataset) -> Block:
+    """The mean sharpness of samples, and of as many held-out pictures."""
+    real = torch.cat([sharpness(part) for part, _ in rows_of(dataset.held_out, len(x))])
+    return {"sharpness": float(sharpness(x).mean()), "sharpness_real": float(real.mean())}
 
 
 def _classes(net: FeatureNet, fake: Tensor, real: Reference, labels: Tensor | None) -> tuple[Block, Block]:

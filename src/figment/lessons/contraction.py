@@ -26,9 +26,7 @@ COPIES, SHOWN = 120, 10  # noisy copies of a picture, and pictures they are made
 def make(stage: Stage) -> Told:
     scenes = {
         "plain": stage.scene("ae-2", "autoencoder", STEPS, model__latent=2),
-        "contractive": stage.scene(
-            "cae-2", "autoencoder", STEPS, model__latent=2, model__regulariser="contractive", model__contraction=0.05
-        ),
+        "contractive": stage.scene("cae-2", "autoencoder", STEPS, model__latent=2, model__regulariser="contractive"),
     }
     figures = {name: measured(stage, scene) for name, scene in scenes.items()}
     plain, tame = figures["plain"], figures["contractive"]
