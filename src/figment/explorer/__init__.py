@@ -21,6 +21,8 @@ ACTIONS = {
     "attribute": "NAME, or --positive FOLDER --negative FOLDER: one attribute turned up and down",
     "arithmetic": "A + B - C: sums of codes, with weights as in 0.5*A",
     "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
+    "compress": "what its codes cost in bytes, beside principal components and JPEG",
+    "probe": "what a few labels make of its codes, and of its encoder as a beginning",
 }
 
 
