@@ -88,3 +88,45 @@ def test_wrong_requests() -> None:
     with pytest.raises(UsageError):
         faces.draw(0, [0], 4)
     assert faces.factors(0, range(3), {"hair": "bun", "smile": 0.5})[:, COLUMN["hair"]].tolist() == [3, 3, 3]
+
+
+def test_the_oracle_reads_its_own_faces() -> None:
+    values = faces.factors(11, range(800))
+    right = faces.agree(values, faces.read(faces.paint(values)))
+    assert dict(zip(faces.NAMES, right.mean(0) >= 0.985)) == dict.fromkeys(faces.NAMES, True)
+
+
+def test_the_oracle_bears_blur_noise_and_other_sizes() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    values = faces.factors(12, range(150))
+    blurred = gaussian_filter(faces.paint(values).astype(float), (0, 0.5, 0.5, 0), mode="nearest")
+    noisy = blurred + 255 * 0.03 * np.random.default_rng(0).standard_normal(blurred.shape)
+    for pictures in (noisy.round().clip(0, 255).astype(np.uint8), faces.paint(values, 64), faces.paint(values, 80)):
+        right = faces.agree(values, faces.read(pictures))
+        assert right.mean(0).min() > 0.9
+
+
+def test_the_oracle_says_when_it_cannot() -> None:
+    generator = np.random.default_rng(0)
+    pictures = faces.draw(13, range(64))
+    noise = generator.integers(0, 256, pictures.shape).astype(np.uint8)
+    shuffled = generator.permuted(pictures.reshape(64, -1, 3), axis=1).reshape(pictures.shape)
+    for nonsense in (noise, shuffled, np.full_like(pictures, 200), pictures[:, ::-1]):
+        assert np.isnan(faces.read(nonsense)).mean() > 0.95
+    mouthless = pictures.copy()
+    mouthless[:, 19:27, 8:24] = np.median(pictures[:, 18:20, 12:20].reshape(64, -1, 3), 1)[:, None, None]
+    readings = faces.read(mouthless)
+    assert np.isnan(readings[:, [COLUMN["smile"], COLUMN["mouth"]]]).all()
+    assert np.isnan(readings[:, COLUMN["background"]]).mean() < 0.2
+    assert faces.read(pictures[:0]).shape == (0, len(PARTS))
+    with pytest.raises(UsageError):
+        faces.read(pictures[:, :20])
+
+
+def test_readings_follow_a_factor_and_no_other_moves() -> None:
+    values = np.repeat(faces.factors(14, range(12)), 5, 0)
+    values[:, COLUMN["smile"]] = np.tile(np.linspace(-1, 1, 5), 12)
+    readings = faces.read(faces.paint(values))
+    assert (np.diff(readings[:, COLUMN["smile"]].reshape(12, 5)) > 0.2).mean() > 0.95
+    assert faces.agree(values, readings).mean() > 0.98

@@ -10,8 +10,21 @@ from figment.core.errors import UsageError
 from figment.data.faces import shapes
 from figment.data.faces.drawing import SEGMENTS, painted
 from figment.data.faces.factors import FACTORS, NAMES, factors
+from figment.data.faces.oracle import TOLERANCE, agree, read
 
-__all__ = ["FACTORS", "NAMES", "SEGMENTS", "draw", "edges", "factors", "paint", "segmentation"]
+__all__ = [
+    "FACTORS",
+    "NAMES",
+    "SEGMENTS",
+    "TOLERANCE",
+    "agree",
+    "draw",
+    "edges",
+    "factors",
+    "paint",
+    "read",
+    "segmentation",
+]
 
 
 def draw(seed: int, indices: Sequence[int] | np.ndarray, size: int = 32) -> np.ndarray:

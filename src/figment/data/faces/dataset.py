@@ -9,16 +9,16 @@ import numpy as np
 import pydantic
 
 from figment.core.data import ArraySplit, Classes, Dataset, Factors, Image, Spec
-from figment.core.run import DataConfig
 from figment.data import cache, splits
 from figment.data.faces import draw
 from figment.data.faces.factors import COLUMN, FACTORS, PARTS, factors
+from figment.data.selection import SelectedConfig
 
 DRAWING = 1  # counts changes of how a face looks
 HELD_OUT = 1 << 40  # the first index of the test split
 
 
-class FacesConfig(DataConfig):
+class FacesConfig(SelectedConfig):
     """Drawn faces with known factors: smile, mouth, eyes, turn, width, skin, hair, colour, glasses, shirt, background.
 
     Faces 0 ... count - 1 of the seed are trained on; a tenth as many, from index 2^40 on, are held out.
@@ -46,7 +46,7 @@ class FacesConfig(DataConfig):
         c = {name: {"attributes": value} | self._labels(value) for name, value in values.items()}
         image = Image(channels=3, height=self.size, width=self.size)
         spec = Spec(name=self.kind, x=image, c={"attributes": Factors(factors=FACTORS)} | self._classes(c["train"]))
-        return Dataset(
+        dataset = Dataset(
             spec=spec,
             splits={
                 name: ArraySplit(spec, np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")), c[name])
@@ -55,6 +55,7 @@ class FacesConfig(DataConfig):
             content=splits.fingerprint(key, self.label),
             notes=(f"{self.count:,} drawn faces to train on, {len(rows['test']):,} others held out.",),
         )
+        return self.selected(dataset)
 
     def _labels(self, values: np.ndarray) -> dict[str, np.ndarray]:
         return {} if self.label == "none" else {"label": values[:, COLUMN[self.label]].astype(np.int64)}

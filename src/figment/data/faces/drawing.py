@@ -20,7 +20,8 @@ BACKGROUND, HAIR, SKIN, SHIRT, BROWS, EYES, NOSE, MOUTH, GLASSES = range(len(SEG
 INK, WINE, TONGUE, WHITE, BLUSH, ROUND, SQUARE = rgb(
     "#241d2b", "#5c1628", "#ea7183", "#ffffff", "#f2606e", "#2b2f45", "#e0334c"
 )  # fmt: skip
-CELLS = 1 << 16  # pixels of one block of faces: what stays in the cache
+Painter = Callable[[Iterable[Layer], Plane, int], np.ndarray]
+CELLS = 1 << 17  # pixels of one block of faces: what stays in the cache
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Face:
         return colour * (1 - share) + shade[:, None] * share
 
 
-def layers(values: np.ndarray, size: int) -> Iterator[Layer]:
+def layers(values: np.ndarray, plane: Plane) -> Iterator[Layer]:
     """What faces `(B, F)` that share a hair style and glasses are painted with, from back to front."""
-    face, plane = Face.of(values), Plane(size)
+    face = Face.of(values)
     yield from _behind(face, plane)
     yield from _body(face, plane)
     yield from _head(face, plane)
@@ -240,18 +241,19 @@ def _glasses(face: Face, plane: Plane, front: bool) -> Iterator[Layer]:
         yield Layer(at, lens, face.painted(WHITE), alpha=0.3)
 
 
-def blocks(values: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def blocks(values: np.ndarray, plane: Plane) -> Iterator[np.ndarray]:
     """Rows that share a hair style and glasses, as many at a time as stay in the cache."""
     kind = values[:, COLUMN["hair"]] * 8 + values[:, COLUMN["glasses"]]
     order = np.argsort(kind, kind="stable")
-    most = max(1, CELLS // size**2)
+    most = max(1, CELLS // (plane.shape[0] * plane.size))
     for run in np.split(order, np.flatnonzero(np.diff(kind[order])) + 1):
         yield from (run[start : start + most] for start in range(0, len(run), most))
 
 
-def painted(painter: Callable[[Iterable[Layer], int, int], np.ndarray], values: np.ndarray, size: int) -> np.ndarray:
-    """Faces `(N, F)` painted by one of the painters: uint8 `(N, size, size[, 3])`."""
-    out = np.empty((len(values), size, size, *([3] if painter is shapes.colours else [])), np.uint8)
-    for rows in blocks(values, size):
-        out[rows] = painter(layers(values[rows], size), size, len(rows))
+def painted(painter: Painter, values: np.ndarray, size: int, rows: tuple[int, int] | None = None) -> np.ndarray:
+    """Faces `(N, F)`, or some rows of their pictures, by one of the painters: uint8 `(N, h, size[, 3])`."""
+    plane = Plane(size, *(rows or (0, size)))
+    out = np.empty((len(values), *plane.shape, *([3] if painter is shapes.colours else [])), np.uint8)
+    for block in blocks(values, plane):
+        out[block] = painter(layers(values[block], plane), plane, len(block))
     return out

@@ -47,6 +47,7 @@ SHIRT = {"coral": "#f0665f", "teal": "#1f9d94", "navy": "#2f4380", "mustard": "#
 BACKGROUND = {
     "mint": "#a9e0c6", "sky": "#a8d6f5", "peach": "#ffcba6", "lilac": "#cfbaf2", "lemon": "#fde588", "rose": "#f9aec2",
 }  # fmt: skip
+TABLES = {"colour": HAIR, "shirt": SHIRT, "background": BACKGROUND}
 SKIN = ("#ffe3d0", "#f6c7a1", "#d99d6c", "#ac7048", "#7f5036")  # from 0 (light) to 1 (dark), straight lines between
 
 PARTS = (
@@ -106,6 +107,5 @@ def palette(values: np.ndarray) -> dict[str, np.ndarray]:
     place = values[:, COLUMN["skin"]] * (len(stops) - 1)
     below = np.minimum(place.astype(np.int64), len(stops) - 2)
     share = (place - below)[:, None]
-    tables = {"colour": HAIR, "shirt": SHIRT, "background": BACKGROUND}
-    chosen = {name: rgb(*table.values())[values[:, COLUMN[name]].astype(np.int64)] for name, table in tables.items()}
+    chosen = {name: rgb(*table.values())[values[:, COLUMN[name]].astype(np.int64)] for name, table in TABLES.items()}
     return {"skin": stops[below] * (1 - share) + stops[below + 1] * share, **chosen}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -16,31 +17,44 @@ TINY = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class Plane:
-    """`size` x `size` pixels that cover [-1, 1]^2, y pointing down."""
+    """`size` x `size` pixels that cover [-1, 1]^2, y pointing down; of them the rows from `top` to before `bottom`."""
 
     size: int
+    top: int
+    bottom: int
 
     @property
     def pixel(self) -> float:
         return 2 / self.size
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.size
+
     def window(self, left: float, top: float, right: float, bottom: float) -> Window:
         """The pixels that a shape within such bounds can touch."""
-        low = [max(0, int((edge + 1) / self.pixel - 0.5)) for edge in (left, top)]
-        high = [min(self.size, int((edge + 1) / self.pixel + 1.5)) for edge in (right, bottom)]
-        rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
-        axis = ((np.arange(self.size) + 0.5) * self.pixel - 1).astype(np.float32)
-        return Window(rows, columns, axis[None, columns, None], axis[rows, None, None])
+        return _window(self, left, top, right, bottom)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of pixels and the coordinates of their centres: x `(1, w, 1)`, y `(h, 1, 1)`."""
+    """A rectangle of a plane's pixels and the coordinates of their centres: x `(1, w, 1)`, y `(h, 1, 1)`."""
 
     rows: slice
     columns: slice
     x: np.ndarray
     y: np.ndarray
+
+
+@cache
+def _window(plane: Plane, left: float, top: float, right: float, bottom: float) -> Window:
+    first, above = (int((edge + 1) / plane.pixel - 0.5) for edge in (left, top))
+    last, under = (int((edge + 1) / plane.pixel + 1.5) for edge in (right, bottom))
+    columns = slice(max(0, first), min(plane.size, last))
+    rows = slice(max(plane.top, above), max(plane.top, above, min(plane.bottom, under)))
+    axis = ((np.arange(plane.size) + 0.5) * plane.pixel - 1).astype(np.float32)
+    here = slice(rows.start - plane.top, rows.stop - plane.top)
+    return Window(here, columns, axis[None, columns, None], axis[rows, None, None])
 
 
 @dataclass(frozen=True)
@@ -89,23 +103,22 @@ def zigzag(x: np.ndarray, period: float) -> np.ndarray:
     return 2 * np.abs(place - np.rint(place))
 
 
-def colours(layers: Iterable[Layer], size: int, count: int) -> np.ndarray:
-    """What is seen: uint8 `(B, size, size, 3)`."""
-    canvas = np.zeros((3, size, size, count), np.float32)
+def colours(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
+    """What is seen: uint8 `(B, h, w, 3)`."""
+    canvas = np.zeros((3, *plane.shape, count), np.float32)
     for layer in layers:
-        cover = _cover(layer, size)
-        for channel, colour in zip(canvas, layer.colour):
-            below = channel[layer.window.rows, layer.window.columns]
-            above = colour - below
-            above *= cover
-            below += above
+        cover = _cover(layer, plane.pixel)
+        below = canvas[:, layer.window.rows, layer.window.columns]
+        above = layer.colour[:, None, None] - below
+        above *= cover
+        below += above
     canvas += 0.5
     return np.ascontiguousarray(canvas.astype(np.uint8).transpose(3, 1, 2, 0))
 
 
-def parts(layers: Iterable[Layer], size: int, count: int) -> np.ndarray:
-    """The part that covers each pixel's centre: uint8 `(B, size, size)`."""
-    canvas = np.zeros((size, size, count), np.uint8)
+def parts(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
+    """The part that covers each pixel's centre: uint8 `(B, h, w)`."""
+    canvas = np.zeros((*plane.shape, count), np.uint8)
     for layer in layers:
         if layer.part is not None:
             below = canvas[layer.window.rows, layer.window.columns]
@@ -113,22 +126,22 @@ def parts(layers: Iterable[Layer], size: int, count: int) -> np.ndarray:
     return np.ascontiguousarray(canvas.transpose(2, 0, 1))
 
 
-def edges(layers: Iterable[Layer], size: int, count: int) -> np.ndarray:
-    """Outlines that are not hidden, 0 (none) ... 255, by a pen of 1/48 of the width: `(B, size, size)`."""
-    canvas = np.zeros((size, size, count), np.float32)
-    pen = max(0.5, size / 96)  # half its width in pixels
+def edges(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
+    """Outlines that are not hidden, 0 (none) ... 255, by a pen of 1/48 of the width: `(B, h, w)`."""
+    canvas = np.zeros((*plane.shape, count), np.float32)
+    pen = max(0.5, plane.size / 96)  # half its width in pixels
     for layer in layers:
         if layer.part is not None:
             below = canvas[layer.window.rows, layer.window.columns]
-            distance = layer.distance * (size / 2)
+            distance = layer.distance * (1 / plane.pixel)
             below *= np.clip(distance + 0.5, 0, 1)
             np.maximum(below, np.clip(pen + 0.5 - np.abs(distance), 0, 1), out=below)
     return np.ascontiguousarray((canvas * 255 + 0.5).astype(np.uint8).transpose(2, 0, 1))
 
 
-def _cover(layer: Layer, size: int) -> np.ndarray:
+def _cover(layer: Layer, pixel: float) -> np.ndarray:
     """alpha clip(1/2 - d / width, 0, 1): the share of each pixel that a straight outline leaves covered."""
-    cover = layer.distance * np.float32(-1 / max(layer.soft, 2 / size))
+    cover = layer.distance * np.float32(-1 / max(layer.soft, pixel))
     cover += np.float32(0.5)
     np.clip(cover, 0, 1, out=cover)
     if layer.alpha != 1:
