@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from figment import train
 from figment.coding.ans import TOTAL, Stack, intervals
 from figment.coding.lossless import compress, decompress
 from figment.core.data import ArraySplit, Dataset, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import Budget
+from figment.explorer.scene import Scene, explore
 from figment.models.autoencoders.vae import VAEConfig
 from figment.models.classical.naive_bayes import NaiveBayesConfig
 from figment.models.classical.ppca import PPCAConfig
@@ -113,3 +117,15 @@ def test_masses_of_a_decoder_are_its_likelihood_and_sum_to_one():
         own = masses.gather(2, ((x.flatten(1) + 1) * 127.5).round().long()[..., None])[..., 0].sum(1)
         torch.testing.assert_close(own, model.observation.log_likelihood(x, y), atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(masses.exp().sum(2), torch.ones(5, 6), atol=1e-4, rtol=0)
+
+
+def test_the_explorer_compresses_to_the_bit(tmp_path: Path):
+    run = train("naive-bayes", "digits", tmp_path / "run", steps=1).path
+    found = explore(Scene(run), "compress", (), {"lossless": True, "count": 100})
+    assert found.figures["exact"] is True
+    assert found.figures["known_to_both"] == ["label"]
+    assert 1 < found.figures["ratio_to_stated"] < 1.2  # a hundred small pictures, and sixteen heads
+    assert found.figures["bytes"] < found.figures["png_bytes"]
+    mixture = train("gaussian-mixture", "digits", tmp_path / "density", steps=1).path
+    with pytest.raises(UsageError, match="only a density"):
+        explore(Scene(mixture), "compress", (), {"lossless": True})

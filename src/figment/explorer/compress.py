@@ -14,6 +14,7 @@ from torch import Tensor
 
 from figment.core.config import Config
 from figment.core.errors import UsageError
+from figment.explorer import lossless
 from figment.explorer.scene import Found, Scene
 from figment.latent.codes import Code, Codec
 from figment.latent.compress import Axes, Point, Quantiser, distortion, frontier, jpeg
@@ -31,6 +32,9 @@ class Options(Config):
     """How much is measured."""
 
     count: int = pydantic.Field(200, ge=8, le=10_000, description="held-out pictures that are stored")
+    lossless: bool = pydantic.Field(
+        False, description="compress without loss, by a model that gives pictures a probability: the true size of each"
+    )
     rows: int = pydantic.Field(
         5000, ge=50, le=60_000, description="training pictures that axes and levels are fitted to"
     )
@@ -65,6 +69,8 @@ class Way:
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """Mean PSNR of held-out pictures by numbers kept and by bytes. Raises UsageError for a model without an encoder."""
     scene.require_pictures("compress")
+    if options.lossless:
+        return lossless.measured(scene, options.count)
     codec = scene.codec
     if codec.way != "encoder":
         raise UsageError("`compress` wants codes in one pass: take autoencoder, vae or with-prior.")
