@@ -12,8 +12,10 @@ def main() -> None:
     """Runs a command; ends with the exit code of the contract and no stack trace for a person's mistakes."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, _interrupted)
+    import figment.cli.anomaly
     import figment.cli.classify
     import figment.cli.explore
+    import figment.cli.faces
     import figment.cli.lessons  # noqa: F401 - each adds its command
     from figment.cli.commands import app
     from figment.core.errors import FigmentError

@@ -56,6 +56,10 @@ class SelectedConfig(DataConfig):
         notes = (*dataset.notes, f"A part is used: {counts}.")
         return replace(dataset, spec=spec, splits=parts, content=content, notes=notes)
 
+    def keeps(self, label: str | None) -> bool:
+        """Whether an item of this label is asked for; None is no label."""
+        return (not self.only or label in self.only) and label not in self.without
+
     def _kept(self, spec: Spec) -> list[int]:
         """The classes that are left."""
         names = spec.label.names if spec.label else ()
@@ -64,7 +68,7 @@ class SelectedConfig(DataConfig):
         for name in (*self.only, *self.without):
             if name not in names:
                 raise UsageError(f"There is no label '{name}'. {did_you_mean(name, names)}")
-        return [k for k, name in enumerate(names) if name in (self.only or names) and name not in self.without]
+        return [k for k, name in enumerate(names) if self.keeps(name)]
 
 
 def _renumbered(

@@ -1,0 +1,94 @@
+"""Every item of some data at the form a model knows, with its name: to be judged one by one, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from figment.core.data import Image, Spec
+from figment.core.errors import DataError, UsageError
+from figment.core.run import DataConfig
+from figment.data.decode import pictures
+from figment.data.pictures import UNUSED, PictureConfig
+
+CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Items:
+    """x `(B, ...)` in model range; a name, a split ("" where unknown) and a label (None where unknown) of each; and
+    the names of those that cannot be read, with the reasons."""
+
+    x: Tensor
+    names: list[str]
+    splits: list[str]
+    labels: list[str | None]
+    faults: dict[str, str]
+
+
+def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int, Iterator[Items]]:
+    """How many items all splits have, or one, and the items themselves, brought to the form of `spec`.
+
+    Raises UsageError where that cannot be, and DataError where there are none.
+    """
+    found = _pictures(config, spec, split) if isinstance(config, PictureConfig) else _rows(config, spec, split)
+    if not found[0]:
+        raise DataError(f"there are no items{f' in a split {split!r}' if split else ''} to be judged.")
+    return found
+
+
+def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int, Iterator[Items]]:
+    form = spec.x
+    if not isinstance(form, Image) or form.channels not in (1, 3):
+        raise UsageError(f"the model takes {form.kind} data of shape {form.shape}, which no picture file has.")
+    source = config.source()
+    named = [source.classes[k] if k >= 0 else None for k in source.label]
+    wanted = [where != UNUSED and split in (None, where) for where in source.split]
+    chosen = np.flatnonzero(np.array(wanted) & np.array([config.keeps(label) for label in named]))
+    starts = np.cumsum([0, *source.blocks])
+
+    def read() -> Iterator[Items]:
+        for block in np.unique(np.searchsorted(starts, chosen, "right") - 1):
+            files, start = source.read(int(block)), starts[block]
+            here = chosen[(chosen >= start) & (chosen < starts[block + 1])]
+            for part in np.split(here, range(CHUNK, len(here), CHUNK)):
+                decoded = pictures([files[item - start] for item in part], form.shape, config.crop)
+                good = part[decoded.positions]
+                yield Items(
+                    _in_range(form, decoded.pixels),
+                    [source.describe(int(item)) for item in good],
+                    [str(source.split[item]) for item in good],
+                    [named[item] for item in good],
+                    {source.describe(int(part[position])): why for position, why in decoded.faults.items()},
+                )
+
+    return len(chosen), read()
+
+
+def _in_range(form: Image, pixels: np.ndarray) -> Tensor:
+    """In model range; for a model of black and white pictures, white from half on."""
+    x = form.to_model(pixels)
+    return x.ge(0) * 2.0 - 1 if form.binary else x
+
+
+def _rows(config: DataConfig, spec: Spec, split: str | None) -> tuple[int, Iterator[Items]]:
+    dataset = config.build()
+    mine, theirs, label = spec.x, dataset.spec.x, dataset.spec.label
+    if mine.kind != theirs.kind or mine.shape != theirs.shape:
+        raise UsageError(
+            f"the model takes {mine.kind} data of shape {mine.shape}; {dataset.spec.name} has shape {theirs.shape}."
+        )
+    parts = {name: part for name, part in dataset.splits.items() if split in (None, name)}
+
+    def read() -> Iterator[Items]:
+        for name, part in parts.items():
+            for start in range(0, len(part), CHUNK):
+                batch = part.gather(np.arange(start, min(start + CHUNK, len(part))))
+                labels = [label.names[k] for k in batch.c["label"].tolist()] if label else [None] * len(batch)
+                x = batch.x if isinstance(mine, Image) else mine.to_model(theirs.to_user(batch.x))
+                yield Items(x, [f"{name} {row}" for row in batch.rows], [name] * len(batch), labels, {})
+
+    return sum(map(len, parts.values())), read()
