@@ -14,7 +14,7 @@ from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, HasPosterior, HasPrior
 from figment.latent.arithmetic import combine, parse_sum
 from figment.latent.codes import Code, Codec, psnr
-from figment.latent.interpolate import linear, path, spherical, step_sizes
+from figment.latent.interpolate import even_times, jump, linear, path, spherical, step_sizes
 from figment.latent.neighbours import nearest_rows
 from figment.latent.traverse import axes_of, change, walk
 from figment.nn.generator import Generator
@@ -98,6 +98,17 @@ def test_a_path_mixes_labels_and_moves_evenly() -> None:
     torch.testing.assert_close(way.c["label"][1], torch.tensor([0.75, 0, 0.25, 0]))
     sizes = step_sizes(Codec(Plane()).decode(way))
     torch.testing.assert_close(sizes, torch.full((4,), 0.25))  # one unit of z over sixteen pixels
+    assert jump(Codec(Plane()).decode(way)) == pytest.approx(1)
+
+
+def test_times_of_even_change_undo_a_change_of_pace() -> None:
+    t = torch.linspace(0, 1, 401)
+    x = (t**3)[:, None]  # slow, then fast
+    even = even_times(t, x, 9)
+    torch.testing.assert_close(even**3, torch.linspace(0, 1, 9), atol=1e-4, rtol=0)
+    assert jump((even**3)[:, None]) < 1.01
+    assert jump(x[::50]) > 2.5
+    assert even[[0, -1]].tolist() == [0, 1]
 
 
 def test_sums_are_read() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,9 +29,10 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return (((1 - t) * angle).sin() / angle.sin() * a + (t * angle).sin() / angle.sin() * b).to(a.dtype)
 
 
-def path(a: Code, b: Code, steps: int, on_sphere: bool) -> Code:
-    """`steps` codes from one item to another; labels change evenly, as mixtures of the two."""
-    t = torch.linspace(0, 1, steps, device=a.z.device)
+def path(a: Code, b: Code, times: Tensor | int, on_sphere: bool) -> Code:
+    """The codes at times `(N,)` in [0, 1], or at so many even ones, on the way from one item to another; labels change
+    evenly, as mixtures of the two."""
+    t = torch.linspace(0, 1, times, device=a.z.device) if isinstance(times, int) else times
     between = spherical if on_sphere else linear
     return Code(between(a.z[0], b.z[0], t), {key: linear(a.c[key][0], b.c[key][0], t) for key in a.c})
 
@@ -38,3 +40,17 @@ def path(a: Code, b: Code, steps: int, on_sphere: bool) -> Code:
 def step_sizes(x: Tensor) -> Tensor:
     """The root mean square change from each item to the next, in model range: `(N, ...)` -> `(N - 1,)`."""
     return (x[1:] - x[:-1]).flatten(1).square().mean(1).sqrt()
+
+
+def jump(x: Tensor) -> float:
+    """The largest change from one item to the next over the mean one: 1 where all are alike."""
+    sizes = step_sizes(x)
+    return float(sizes.max() / sizes.mean().clamp_min(1e-12))
+
+
+def even_times(t: Tensor, x: Tensor, count: int) -> Tensor:
+    """`count` times between which items change alike, from items x `(M, ...)` seen at times `(M,)`, both ends kept."""
+    length = torch.cat([t.new_zeros(1), step_sizes(x).to(t).cumsum(0)])
+    even = np.interp(np.linspace(0, float(length[-1]), count), length.cpu().numpy(), t.cpu().numpy())
+    even[0], even[-1] = float(t[0]), float(t[-1])
+    return torch.from_numpy(even).to(t)
