@@ -11,10 +11,10 @@ from figment.evaluate.sharpness import sharpness
 from figment.latent.codes import Codec
 from figment.latent.interpolate import linear, path, step_sizes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
-from figment.lessons.perturbation import LATENT, STEPS
 from figment.lessons.plate import pictures, plate
 from figment.pictures import grid
 
+STEPS, LATENT = 5000, 32
 SHOWN, FRAMES = 9, 24  # pictures of a strip, and of the film
 MEASURED, FINE = 24, 17  # pairs whose morphs are measured, and pictures in each
 WAYS = {"pixels": "pixels mixed", "line": "codes, straight", "sphere": "codes, on the sphere"}

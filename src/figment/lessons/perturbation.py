@@ -14,14 +14,14 @@ from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import curves, pictures, plate
 from figment.pictures import COLOURS, INK
 
-STEPS, LATENT = 3200, 32
+STEPS, LATENT, BETA = 3200, 32, 8.0
 ROWS = 8  # latents shown
 VALUES = np.linspace(-3, 3, 9).tolist()
 DEAD = 1e-3  # mean change of pixels, as a share of their range, that nobody sees
 
 
 def make(stage: Stage) -> Told:
-    scene = stage.scene(f"vae-{LATENT}", "vae", STEPS, model__latent=LATENT)
+    scene = stage.scene(f"beta-vae-{LATENT}", "vae", STEPS, model__latent=LATENT, model__beta=BETA)
     base = scene.codec.encode(stage.examples(1).x, {})
     axes = axes_of(scene.codec, stage.training.suited(scene.model.spec), base)
     x = scene.codec.decode(walk(base, axes, VALUES)).unflatten(0, (len(axes), len(VALUES)))
@@ -105,7 +105,7 @@ def _drawn(stage: Stage, x: torch.Tensor, axes: Axes, known: Informed | None) ->
 
 
 def _text(figures: dict[str, Any], changes: torch.Tensor, known: Informed | None) -> str:
-    text = TEXT.format(first=float(changes[0]), **figures)
+    text = TEXT.format(first=float(changes[0]), beta=BETA, **figures)
     if known is None:
         return text
     best = {name: float(row.max()) for name, row in zip(known.names, known.shares)}
@@ -115,9 +115,9 @@ def _text(figures: dict[str, Any], changes: torch.Tensor, known: Informed | None
 
 TEXT = """
 A held-out picture is encoded; then one number of its code is moved from -3 to 3 while the others stay. Of the
-{latents} latents {active} are active: the network pays for every nat and leaves the others at the prior, where they
-say nothing and change nothing (the lower panel). From end to end the first row changes pixels by {first:.2f} of their
-range on average.
+{latents} latents {active} are active (the lower panel): with the KL term {beta:g} times as heavy as the bound has it,
+the network pays dearly for every nat. A latent that it does not use lies at the prior, says nothing and changes
+nothing. From end to end the first row changes pixels by {first:.2f} of their range on average.
 """
 
 FACTORS = """

@@ -102,9 +102,9 @@ def _drawn(stage: Stage, scenes: dict[str, Scene], figures: dict[str, Any]) -> A
             ],
             [pictures("Samples of the prior", user(torch.cat(drawn)), SHOWN, names=list(NAMES.values()), margin=2.05)],
             [
-                panel("Active latents", "active", f"of {figures['latents']}", "{:.0f}"),
+                panel("Active latents", "active", f"above 0.01 nats, of {figures['latents']}", "{:.0f}"),
                 panel("Information", "kl", "nats of KL a picture", "{:.1f}"),
-                panel("Error", "rms", "root mean square, pixels from −1 to 1", "{:.3f}"),
+                panel("Error", "rms", "root mean square", "{:.3f}"),
             ],
         ],
     )  # fmt: skip
