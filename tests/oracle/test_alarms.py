@@ -30,3 +30,14 @@ def test_equal_samples_are_told() -> None:
     one = torch.randn(1, 1, 8, 8)
     assert from_samples(one.expand(16, 1, 8, 8))
     assert not from_samples(torch.randn(16, 1, 8, 8))
+
+
+def test_codes_that_say_nothing_are_told_with_the_remedy() -> None:
+    silent = [{"loss": 1 / (i + 1), "kl": 1e-3, "active": 3.0} for i in range(LINES)]
+    inactive = [{"loss": 1 / (i + 1), "kl": 2.0, "active": 0.0} for i in range(LINES)]
+    healthy = [{"loss": 1 / (i + 1), "kl": 2.0 * (i > 0), "active": 3.0 * (i > 0)} for i in range(LINES)]
+    for lines in (silent, inactive):
+        (told,) = from_log(lines)
+        assert "posterior collapse" in told
+        assert all(remedy in told for remedy in ("model.sigma=global", "model.free_bits=0.2", "model.anneal=0.5"))
+    assert from_log(healthy) == []

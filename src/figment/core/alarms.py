@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 LINES = 20  # of the log, that a sign must hold for
+SILENT = 0.05  # nats of KL, of all latent dimensions together
 
 
 def from_log(lines: Sequence[Mapping[str, float]]) -> list[str]:
@@ -29,7 +30,18 @@ def from_log(lines: Sequence[Mapping[str, float]]) -> list[str]:
             f"the discriminator has won: for {LINES} lines of the log it tells every sample from the data, so the "
             "generator learns little. Try a larger model.gamma or a smaller training.lr."
         )
+    if "kl" in last[-1] and (max(line.get("kl", 1.0) for line in last) <= SILENT or _inactive(last)):
+        found.append(
+            f"posterior collapse: for {LINES} lines of the log the codes say nothing of the data "
+            f"(KL {last[-1]['kl']:.2g} nats), so all reconstructions are one. Let the decoder's variance be learned, "
+            "model.sigma=global, at model.beta=1: a mean squared error plus KL is sigma = sqrt(D / 2), far too large. Or "
+            "let some KL cost nothing, model.free_bits=0.2; if only the start goes wrong, model.anneal=0.5."
+        )
     return found
+
+
+def _inactive(lines: Sequence[Mapping[str, float]]) -> bool:
+    return max(line.get("active", 1.0) for line in lines) == 0
 
 
 def from_samples(x: Tensor) -> list[str]:
