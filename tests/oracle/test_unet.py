@@ -60,6 +60,32 @@ def test_starts_at_zero_and_every_weight_learns():
     assert [name for name, p in net.named_parameters() if torch.equal(p, before[name])] == []
 
 
+@pytest.mark.parametrize(
+    ("size", "dtype", "tolerance"),
+    [((1, 1), torch.float32, 1e-5), ((7, 5), torch.bfloat16, 3e-2), ((36, 30), torch.bfloat16, 3e-2)],
+)
+def test_the_layout_of_sampling_changes_no_result(size, dtype, tolerance):
+    torch.manual_seed(0)
+    net = randomised(UNet(1, 2, 32, (1, 2), 1, (1,), head_width=16)).eval()
+    x, t = torch.randn(3, 1, *size), torch.rand(3)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        trained = net(x, t).detach()
+        with torch.no_grad():
+            sampled = net(x, t)
+    assert (sampled - trained).norm() <= tolerance * trained.norm()
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+@pytest.mark.parametrize("side", [8, 32])
+def test_channels_last_norm_does_not_cancel_in_bf16(offset, spread, side):
+    norm, modulation = randomised(GroupNorm(32)), torch.randn(3, 64)
+    x = (spread * torch.randn(3, 32, side, side) + offset).bfloat16()
+    with torch.no_grad():
+        expected, actual = norm(x, modulation), norm(x.to(memory_format=torch.channels_last), modulation)
+    assert (actual - expected).norm() <= 1e-2 * expected.norm()
+
+
 def plain_norm(layer: GroupNorm, x: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
     b, c, h, w = x.shape
     groups = x.view(b, layer.groups, -1)

@@ -75,6 +75,9 @@ class UNet(nn.Module):
             e = e + self.condition_embed(embedding)
         e = F.silu(e)
         h = self.conv_in(F.pixel_unshuffle(x, self.patch))
+        if h.device.type == "cpu" and not torch.is_grad_enabled():
+            # 5 to 8 % less time forwards; training, normalisation in this layout would cost more than it saves.
+            h = h.contiguous(memory_format=torch.channels_last)
         skips = [h]
         for level in self.down:
             h = level(h, e, skips, descending=True)
