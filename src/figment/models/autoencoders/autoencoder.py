@@ -49,7 +49,9 @@ class AutoencoderConfig(ModelConfig):
         description="denoising: standard deviation with black to white being 1 (rows: in their standard deviations), "
         "or the share of pixels that salt-and-pepper and masking replace",
     )
-    contraction: float = pydantic.Field(0.1, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2")
+    contraction: float = pydantic.Field(
+        0.1, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2 a number of the code"
+    )
     active: int | None = pydantic.Field(
         None, ge=1, le=4096, description="sparse: numbers of a code that are not 0 (None: a quarter)"
     )
@@ -74,9 +76,9 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
 
     - none: x' = x, R = 0. Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006).
     - denoising: x' is x spoilt. Vincent et al., "Stacked denoising autoencoders" (2010).
-    - contractive: R = weight E ||df/dx||_F^2. Since g could undo a smaller f, the weights of one layer are tied and the
-      codes of a deep network scaled to tr Cov f(x) = 1. Rifai et al., "Contractive auto-encoders: explicit invariance
-      during feature extraction" (2011).
+    - contractive: R = weight E ||df/dx||_F^2 / d for d numbers. Since g could undo a smaller f, the weights of one layer
+      are tied and the codes of a deep network scaled to tr Cov f(x) = d. Rifai et al., "Contractive auto-encoders:
+      explicit invariance during feature extraction" (2011).
     - sparse: f keeps its k largest numbers, k falling from all to `active` over the first half of the run. Makhzani &
       Frey, "k-sparse autoencoders" (2014).
     - ordered: g sees the first k numbers of the code, P(k) ~ 1/k. Rippel, Gelbart & Adams, "Learning ordered
@@ -114,7 +116,7 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
         if config.regulariser == "ordered":
             z = z * prefixes(z)
         parts["error"] = squared_error(x, self.decode(z, batch.c)).mean() / self.spec.x.dimensions
-        value = parts["error"] + config.contraction * parts.get("jacobian", 0.0)
+        value = parts["error"] + config.contraction * parts.get("jacobian", 0.0) / z.shape[1]
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     def _code(self, x: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             z = self.encoder(x)
-            variance = (z - z.mean(0)).square().mean(0).sum() + 1e-12
+            variance = (z - z.mean(0)).square().mean() + 1e-12
             norm = jacobian_norm_estimate(z, x).mean() / variance
         with torch.no_grad():
             rate = max(0.05, 1 / (turn.count + 1))
