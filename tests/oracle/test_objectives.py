@@ -199,3 +199,15 @@ def test_less_than_the_chance_in_the_draws_is_impossible():
     assert entropy["nats"] == -100
     (alarm,) = likelihood(Boast(drawn.spec, 1.0 - entropy["entropy"]), drawn)["alarms"]  # type: ignore[index]
     assert "chance" in alarm
+
+
+def test_a_model_of_black_and_white_has_no_likelihood_of_grey():
+    drawn, grey = data("digits", {"binarise": "dynamic"}).build(), data("digits").build()
+    with pytest.raises(UsageError, match="black and white"):
+        likelihood(Boast(drawn.spec, -100.0), grey)
+
+
+def test_importance_weights_are_of_models_that_have_some():
+    drawn = data("digits", {"binarise": "dynamic"}).build()
+    with pytest.raises(UsageError, match="leave --draws out"):
+        likelihood(Boast(drawn.spec, -100.0), drawn, draws=5)

@@ -34,8 +34,8 @@ def from_log(lines: Sequence[Mapping[str, float]]) -> list[str]:
         found.append(
             f"posterior collapse: for {LINES} lines of the log the codes say nothing of the data "
             f"(KL {last[-1]['kl']:.2g} nats), so all reconstructions are one. Let the decoder's variance be learned, "
-            "model.sigma=global, at model.beta=1: a mean squared error plus KL is sigma = sqrt(D / 2), far too large. Or "
-            "let some KL cost nothing, model.free_bits=0.2; if only the start goes wrong, model.anneal=0.5."
+            "model.sigma=global, at model.beta=1: a mean squared error plus KL is sigma = sqrt(D / 2), far too large. "
+            "Or let some KL cost nothing, model.free_bits=0.2; if only the start goes wrong, model.anneal=0.5."
         )
     return found
 

@@ -74,6 +74,8 @@ def likelihood(
     if not isinstance(model, HasLogProb | HasBound):
         return None
     check_form(model, dataset)
+    if isinstance(model.spec.x, Image) and model.spec.x.binary and model.measure == "mass" and not _binary(dataset):
+        raise UsageError(f"the model knows black and white pictures only; {dataset.spec.name} has others.")
     exact = partial(_marginal, model.log_prob, model.spec) if isinstance(model, HasLogProb) else None
     bound = model.bound if isinstance(model, HasBound) else None
     if draws is not None:
@@ -82,11 +84,17 @@ def likelihood(
         bound = partial(importance, model, draws)
     measure, x = model.measure, model.spec.x
     picture = isinstance(x, Image)
-    evaluated = partial(_evaluated, model=model, dataset=dataset, rows=_rows(dataset, n), seed=seed, watch=watch)
     evaluated = partial(
-        evaluated, spread=picture and measure == "density", chunk=max(1, min(CHUNK, DECODED // (draws or 1)))
+        _evaluated,
+        model=model,
+        dataset=dataset,
+        rows=_rows(dataset, n),
+        seed=seed,
+        watch=watch,
+        spread=picture and measure == "density",
+        chunk=max(1, min(CHUNK, DECODED // (draws or 1))),
     )
-    nats = evaluated(exact or bound)
+    nats = evaluated(exact or bound)  # type: ignore[arg-type]
     kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
     alarms = []
     if exact and bound:
@@ -100,7 +108,7 @@ def likelihood(
         volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0
         bits = -(nats + volume) / (x.dimensions * math.log(2))
         figures |= {"bits_per_dim": _mean(bits), "standard_error": _error(bits)}
-        if x.binary and measure == "mass":
+        if _binary(dataset) and measure == "mass":
             figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
         _judge_pictures(figures, nats + volume, dataset)
     else:
@@ -118,6 +126,10 @@ def check_form(model: Model, dataset: Dataset) -> None:
             f"the model was trained on {mine.kind} data of shape {mine.shape}; {dataset.spec.name} has {theirs.kind} "
             f"data of shape {theirs.shape}: give data of the same form (data.size sets that of pictures)."
         )
+
+
+def _binary(dataset: Dataset) -> bool:
+    return isinstance(dataset.spec.x, Image) and dataset.spec.x.binary
 
 
 def given(model: Model, dataset: Dataset) -> set[str]:
