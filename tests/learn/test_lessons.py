@@ -23,6 +23,7 @@ MUST = {
     "attribute-vector": ("rising",),
     "denoising": ("Denoising raises", "does worse"),
     "contraction": ("fifth", "moves its code less"),
+    "anomaly": ("left out", "damaged spot"),
     "compression": ("More numbers",),
     "sharpness": ("than a VAE",),
     "bound": ("whatever q is", "never above", "true posterior"),

@@ -23,6 +23,7 @@ LESSONS = {
     "attribute-vector": "attribute_vector",
     "denoising": "denoising",
     "contraction": "contraction",
+    "anomaly": "anomaly",
     "compression": "compression",
     "sharpness": "sharpness",
     "bound": "bound",
