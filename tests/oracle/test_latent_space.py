@@ -113,10 +113,10 @@ def test_direction_is_the_difference_of_means_and_holds_others_fixed() -> None:
     codes, wanted, other, truth = correlated()
     plain = attribute.direction(codes, wanted)
     means = codes[wanted == 1].mean(0) - codes[wanted == 0].mean(0)
-    assert torch.allclose(plain.vector, means * wanted.std(correction=0), atol=1e-4)
+    assert torch.allclose(plain.vector, means / 2, atol=1e-4)
     corrected = attribute.direction(codes, wanted, other[:, None])
     assert corrected.corrected and not plain.corrected
-    assert torch.allclose(corrected.vector, truth * wanted.std(correction=0), atol=0.02)
+    assert torch.allclose(corrected.vector, truth / 2, atol=0.02)
     assert attribute.cosine(corrected.vector, truth) > 0.99 > attribute.cosine(plain.vector, truth)
 
 
@@ -127,14 +127,17 @@ def test_a_direction_of_what_others_determine_or_what_does_not_vary() -> None:
         attribute.direction(codes, torch.ones(500))
 
 
-def test_weights_are_deviations_of_the_attribute() -> None:
+def test_weights_lead_from_one_side_to_the_other() -> None:
     codes, wanted, _, _ = correlated()
     found = attribute.direction(codes, wanted)
     moved = found.applied(codes[:3], torch.tensor([-2.0, 0.0, 1.0]))
     assert moved.shape == (3, 3, 5) and torch.equal(moved[:, 1], codes[:3])
     along = found.score(moved.flatten(0, 1)).view(3, 3)
     assert torch.allclose(along[:, 2] - along[:, 0], torch.full((3,), 3.0), atol=1e-4)
-    assert found.deviation == pytest.approx(float((found.mean * (1 - found.mean)) ** 0.5), abs=1e-4)
+    number = torch.linspace(-1, 1, 1001)  # its halves have means -1/2 and 1/2
+    straight = attribute.direction(number[:, None] * torch.tensor([[0.0, 3.0]]), number)
+    assert straight.unit == pytest.approx(0.5, abs=2e-3)
+    assert torch.allclose(straight.vector, torch.tensor([0.0, 1.5]), atol=6e-3)
 
 
 def test_area_under_the_curve_counts_pairs() -> None:

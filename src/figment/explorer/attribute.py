@@ -15,6 +15,8 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Batch, Factors, Image, Spec
 from figment.core.errors import UsageError, did_you_mean
+from figment.data import faces
+from figment.data.faces import FACTORS
 from figment.explorer.inputs import Chosen, choose, from_file, varied
 from figment.explorer.scene import Found, Scene
 from figment.latent.attribute import Direction, auroc, columns, cosine, direction, halves
@@ -22,7 +24,7 @@ from figment.latent.codes import Code
 from figment.pictures import sheet
 
 EXAMPLES = {"encoder": 5000, "equation": 200, "search": 60}  # training items, by what encoding one costs
-MEASURED = {"encoder": 200, "equation": 0, "search": 0}  # held-out items edited for the figures, beside those shown
+MEASURED = {"encoder": 100, "equation": 0, "search": 0}  # held-out items edited for the figures, beside those shown
 FEWEST = 5  # examples of each side
 NAMES = 1  # the first word is a name, also with an = in it
 
@@ -35,7 +37,7 @@ class Options(Config):
     negative: str | None = pydantic.Field(None, description="a folder of pictures that have it not")
     count: int = pydantic.Field(5, ge=1, le=50, description="pictures, where none is named")
     steps: int = pydantic.Field(9, ge=3, le=101, description="weights, from -reach to reach")
-    reach: float = pydantic.Field(2.0, gt=0, le=20, description="the largest weight, in deviations of the attribute")
+    reach: float = pydantic.Field(2.0, gt=0, le=20, description="the largest weight")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Examples:
 
 
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
-    """decode(z + weight * v) of some pictures, v one standard deviation of the attribute; in the middle, weight 0.
+    """decode(z + weight * v) of some pictures; from -1 to 1 leads from one side's mean to the other's, 0 leaves it be.
 
     The figures say how well v tells held-out examples apart, what else it is close to, and what an encoder (of drawn
     faces: an oracle) reads in the edited pictures. Larsen et al., "Autoencoding beyond pixels using a learned
@@ -78,8 +80,7 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         "attribute": examples.name,
         "encoded_by": scene.codec.way,
         "examples": len(learned.codes),
-        "mean": found.mean,
-        "deviation": found.deviation,
+        "unit": found.unit,
         "weights": weights.tolist(),
         "others_held_fixed": found.corrected,
         "length": float(found.vector.norm()),
@@ -104,7 +105,7 @@ def swept(scene: Scene, code: Code, along: Direction, weights: Tensor) -> Tensor
 
 
 def _read(scene: Scene, name: str, along: Direction, weights: Tensor) -> dict[str, Any]:
-    """What the encoder reads in edited held-out pictures: the mean place along the direction, at each weight."""
+    """What the encoder, and of drawn faces the oracle, reads in edited held-out pictures, a mean for each weight."""
     count = min(MEASURED[scene.codec.way], len(scene.dataset.held_out))
     if not count:
         return {}
@@ -112,7 +113,35 @@ def _read(scene: Scene, name: str, along: Direction, weights: Tensor) -> dict[st
     x = swept(scene, scene.codec.encode(batch.x, batch.c), along, weights)
     again = {key: value.repeat_interleave(len(weights), 0) for key, value in batch.c.items()}
     seen = along.score(scene.codec.encode(x.flatten(0, 1), again).z.flatten(1).float().cpu())
-    return {"measured": count, "encoder_reads": seen.view(count, -1).mean(0).tolist()}
+    figures: dict[str, Any] = {"measured": count, "encoder_reads": seen.view(count, -1).mean(0).tolist()}
+    factors, factor = scene.dataset.spec.c.get("attributes"), name.partition("=")[0]
+    if isinstance(factors, Factors) and factors.factors == FACTORS and factor in factors.names:
+        form = scene.model.spec.x
+        assert isinstance(form, Image)
+        readings = faces.read(form.to_user(x.flatten(0, 1))).reshape(count, len(weights), -1)
+        figures["oracle"] = _judged(readings, batch.c["attributes"].numpy(), name)
+    return figures
+
+
+def _judged(readings: np.ndarray, truth: np.ndarray, name: str) -> dict[str, Any]:
+    """Readings `(B, A, F)` of faces: the attribute's mean at each weight, whether it only rises, and how often each
+    other factor is still read as it was drawn `(B, F)`; what cannot be read is not kept."""
+    factor, _, level = name.partition("=")
+    place = faces.NAMES.index(factor)
+    read = readings[..., place]
+    if level:
+        read = np.where(np.isfinite(read), read == FACTORS[place].levels.index(level), np.nan)
+    seen = np.isfinite(read)
+    mean = np.where(seen, read, 0).sum(0) / np.where(seen.any(0), seen.sum(0), np.nan)
+    right = np.stack([faces.agree(truth, readings[:, a]) for a in range(readings.shape[1])], 1)
+    kept = {part: float(right[..., k].mean()) for k, part in enumerate(faces.NAMES) if k != place}
+    return {
+        "mean": mean.tolist(),
+        "monotone": bool((np.diff(mean) > 0).all()),
+        "kept": kept,
+        "least_kept": min(kept.values()),
+        "unreadable": float(np.isnan(readings).mean()),
+    }
 
 
 def _examples(scene: Scene, words: Sequence[str], options: Options) -> Examples:
@@ -188,4 +217,4 @@ def _picture(scene: Scene, chosen: Chosen, x: Tensor, name: str, weights: Tensor
     given = form.to_user(chosen.x)
     rows = [[picture, *form.to_user(edited)] for picture, edited in zip(given, x)]
     names = ["given", *(f"{weight:+.2g}" if weight else "0" for weight in weights.tolist())]
-    return sheet(rows, chosen.names, names, title=f"{name}: weights in standard deviations")
+    return sheet(rows, chosen.names, names, title=f"{name}: from -1 to +1, one side's mean to the other's")

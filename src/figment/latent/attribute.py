@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +14,11 @@ DETERMINED = 0.02  # a target of which others leave less of its variance than th
 
 @dataclass(frozen=True)
 class Direction:
-    """A vector `(d,)` along which codes move by one standard deviation of an attribute, whose mean and deviation over
-    the examples are kept; `corrected` where other attributes were held fixed."""
+    """A vector `(d,)` of codes: from weight -1 to 1 the attribute goes from the mean of its lower half of examples to
+    that of its upper half, by 2 `unit`; `corrected` where other attributes were held fixed."""
 
     vector: Tensor
-    mean: float
-    deviation: float
+    unit: float
     corrected: bool
 
     def applied(self, z: Tensor, weights: Tensor) -> Tensor:
@@ -29,34 +27,40 @@ class Direction:
         return z[:, None] + moves.to(z)
 
     def score(self, codes: Tensor) -> Tensor:
-        """How far codes `(B, d)` lie along the direction, in its own units: `(B,)`."""
+        """How far codes `(B, d)` lie along the direction, in weights: `(B,)`."""
         return codes @ self.vector / self.vector.square().sum()
 
 
 def direction(codes: Tensor, target: Tensor, others: Tensor | None = None) -> Direction:
-    """The change of the mean code `(d,)` for one deviation of the target `(N,)`, with `others` `(N, P)` held fixed.
+    """How the mean code `(d,)` changes with the target `(N,)`, 0 and 1 or a number, with `others` `(N, P)` held fixed.
 
-    sd(t) sum_i r_i z_i / sum_i r_i^2, where r is what a least-squares fit on the others leaves of the target: the
-    target's own coefficients in a regression of codes `(N, d)` on everything known. Without others it is, for a target
-    of 0 and 1, the difference of the two means times their standard deviation. Where the others determine the target
-    they are not used. Rows whose target is NaN are left out. Raises ValueError for a target that does not vary.
+    u sum_i r_i z_i / sum_i r_i t_i, r what a least-squares fit on the others leaves of the target: its own coefficients
+    in a regression of codes `(N, d)` on everything known, times u, half the difference of the target's means over its
+    two halves. Without others it is, of a target of 0 and 1, half the difference of two mean codes. Others that
+    determine the target are not used. Rows whose target is NaN are left out. Raises ValueError for a target that does
+    not vary.
 
     Larsen et al., "Autoencoding beyond pixels using a learned similarity metric" (2016); Frisch & Waugh, "Partial time
     regressions as compared with individual trends" (1933).
     """
     known = target.isfinite()
     z, t = codes[known].double(), target[known].double()
-    mean, deviation = t.mean(), t.std(correction=0)
-    if not deviation > 0:
+    upper = halves(t)
+    if not 0 < upper.sum() < len(t):
         raise ValueError("the attribute does not vary")
-    rest, corrected = t - mean, False
+    unit = (t[upper].mean() - t[~upper].mean()) / 2
+    rest, corrected = t - t.mean(), False
     if others is not None and others.shape[1]:
         design = torch.cat([torch.ones(len(t), 1).double(), others[known].double()], 1)
         left = t - design @ torch.linalg.lstsq(design, t[:, None], driver="gelsd").solution[:, 0]
-        if corrected := bool(left.square().mean() > DETERMINED * deviation**2):
+        if corrected := bool(left.square().sum() > DETERMINED * rest.square().sum()):
             rest = left
-    vector = deviation * (rest @ z) / rest.square().sum()
-    return Direction(vector.float(), float(mean), float(deviation), corrected)
+    return Direction((unit * (rest @ z) / (rest @ t)).float(), float(unit), corrected)
+
+
+def halves(target: Tensor) -> Tensor:
+    """The upper half of a target `(N,)` bool: the ones of 0 and 1, or numbers above their mean; NaN is in neither."""
+    return target > target[target.isfinite()].mean()
 
 
 def columns(values: Tensor, factors: Factors) -> Tensor:
@@ -90,9 +94,3 @@ def auroc(score: Tensor, positive: Tensor) -> float:
 def cosine(a: Tensor, b: Tensor) -> float:
     """a . b / |a| |b|."""
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
-
-
-def halves(target: Tensor) -> Tensor:
-    """The upper half of a target `(N,)` bool: ones of a 0-1 target, numbers above the median."""
-    known = target[target.isfinite()].numpy()
-    return target > (0.5 if np.isin(known, (0, 1)).all() else float(np.median(known)))
