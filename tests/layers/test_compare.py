@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import signal
+from html import escape
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -286,3 +287,10 @@ def test_wrong_requests_are_refused_before_any_work(tmp_path: Path, settings: di
     with pytest.raises(Exception, match=message):
         comparison.compare(**settings, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_goal_ends_in_a_recommendation(tmp_path: Path, measured: list[str]) -> None:
+    report = compared(tmp_path / "out", goal="faithful")
+    assert report["recommendation"]["model"] == "gaussian-mixture"
+    assert escape(report["recommendation"]["sentence"]) in (tmp_path / "out" / "report.html").read_text()
+    assert "recommendation" not in compared(tmp_path / "out")

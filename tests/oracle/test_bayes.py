@@ -16,7 +16,7 @@ from figment import train
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget
-from figment.evaluate.bayes import Judged, Limits, auroc, classify, log_joint
+from figment.evaluate.bayes import Judged, Limits, classify, log_joint
 from figment.evaluate.outliers import FRAME, png_bits, scores_of
 from figment.models.autoencoders.vae import VAEConfig
 from figment.models.classical.gda import GDAConfig
@@ -60,11 +60,6 @@ def test_limits_refuse_the_share_asked_for():
         refused = [reason for reason in Limits.of(judged, share).reasons(judged) if reason]
         assert abs(len(refused) / 20_000 - share) < 0.1 * share + 1e-9
     assert set(refused) == {"unsure", "a", "b"}
-
-
-def test_the_area_under_the_curve_counts_pairs():
-    a, b = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0])
-    assert auroc(a, b) == pytest.approx((1 + 0.5 + 0 + 3) / 6)
 
 
 def test_png_bits_are_those_of_the_file():

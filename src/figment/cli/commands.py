@@ -244,13 +244,23 @@ def compare(
     n: Annotated[int | None, typer.Option("--n", help="Samples to measure.")] = None,
     seed: Seed = 0,
     features: Annotated[str | None, typer.Option(help="The feature network.")] = None,
+    goal: Annotated[
+        str | None, typer.Option(help="Recommend a model: fast, faithful, diverse, likelihood, small-data.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train several families on the same data and measure them side by side."""
     from figment.cli.reports import run_compare
 
-    report, page = run_compare(what, models, minutes, out, n, seed, features)
-    _print_json(report) if as_json else typer.echo(page)
+    if goal is not None:
+        _choice("--goal", goal, ("fast", "faithful", "diverse", "likelihood", "small-data"))
+    report, page = run_compare(what, models, minutes, out, n, seed, features, goal)
+    if as_json:
+        _print_json(report)
+        return
+    if goal is not None:
+        typer.echo(report["recommendation"]["sentence"])
+    typer.echo(page)
 
 
 @app.command()

@@ -28,6 +28,7 @@ def run_compare(
     n: int | None,
     seed: int,
     features: str | None,
+    goal: Any,
 ) -> tuple[dict[str, Any], Path]:
     """Compares runs, where the words are run folders, else families on the one data set named."""
     from figment.evaluate.compare import compare
@@ -47,6 +48,7 @@ def run_compare(
         n=n,
         seed=seed,
         features=features,
+        goal=goal,
         watch=show_training,
         announce=announce,
     )

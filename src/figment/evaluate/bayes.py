@@ -17,6 +17,7 @@ from figment.core.model import HasBound, HasImportance, HasLogProb, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.evaluate.likelihood import check_form, converted, importance
+from figment.evaluate.memorisation import auroc
 from figment.evaluate.outliers import Scores, scores_of, typicality
 
 DRAWS = 32  # of codes, for a bound
@@ -198,11 +199,3 @@ def _counts(items: Sequence[dict[str, Any]], known: bool) -> dict[str, Any]:
 
 def _share(items: Sequence[dict[str, Any]]) -> float | None:
     return sum(item["label"] == item["truth"] for item in items) / len(items) if items else None
-
-
-def auroc(normal: Tensor, other: Tensor) -> float:
-    """How often a row of `other` scores above one of `normal`, ties half: the area under the ROC curve."""
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.repeat([0, 1], [len(normal), len(other)])
-    return float(roc_auc_score(truth, torch.cat([normal, other]).numpy()))

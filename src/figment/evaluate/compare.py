@@ -19,7 +19,7 @@ from figment.core.model import CanSample, density
 from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, write_json, write_text
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Stopped
-from figment.evaluate import page, report, trilemma
+from figment.evaluate import page, recommend, report, trilemma
 from figment.pictures import picture, save_png
 from figment.samples import save_samples, weights_of
 from figment.workbench import Watch, differences, execute, load, plan, reconstruct
@@ -48,6 +48,7 @@ def compare(
     n: int | None = None,
     seed: int = 0,
     features: str | None = None,
+    goal: recommend.Goal | None = None,
     watch: Watch | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def compare(
 
     Writes report.json, report.html, trilemma.png and samples-MODEL.png to `out`; models are trained in `out`/runs.
     What is there already is used: a call that was cut short is continued by the same call. A model that fails keeps
-    its row, with the error. Raises UsageError, and the first model's error where every one failed.
+    its row, with the error. `goal` adds a recommendation. Raises UsageError, and the first model's error where every
+    one failed.
     """
     out, say = Path(out), announce or (lambda line: None)
     check_name(out)
@@ -91,6 +93,9 @@ def compare(
         rows.append({**row, "run": Path(os.path.relpath(entry.folder, out)).as_posix()})
         write_json(out / "report.json", {**told, "rows": rows})  # what a call that is cut short leaves to the next
     told |= {"rows": rows, "front": [p.model for p in trilemma.front(trilemma.points(rows))]}
+    if goal is not None:
+        chosen = recommend.recommend(rows, goal)
+        told["recommendation"] = {**(chosen or {"goal": goal}), "sentence": recommend.sentence(chosen, goal)}
     told["machine"] = _machine(entries)
     _write(told, dataset, out)
     if len(failures) == len(entries):

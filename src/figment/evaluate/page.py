@@ -39,7 +39,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "notes": escape(_notes(report)),
         "chart_wide": svg(chart(rows), "chart-wide"),
         "chart_narrow": svg(chart(rows, 400, 440), "chart-narrow"),
-        "trade_offs": "".join(f"<li>{escape(sentence)}</li>" for sentence in trade_offs(rows)),
+        "trade_offs": "".join(f"<li>{escape(sentence)}</li>" for sentence in [*_advice(report), *trade_offs(rows)]),
         "table": table,
         "reasons": "".join(f"<li>{escape(reason)}</li>" for reason in reasons),
         "samples_note": escape(f"Every model draws from the same noise (seed {settings['seed']}), the first samples."),
@@ -52,6 +52,11 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "footer": escape(f"Made by figment {report['figment']} on {report['made']}. This page holds all it shows."),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], source.joinpath("report.html").read_text())
+
+
+def _advice(report: Mapping[str, Any]) -> list[str]:
+    """What was recommended, where a goal was given."""
+    return [report["recommendation"]["sentence"]] if "recommendation" in report else []
 
 
 def _hash(text: str) -> str:
