@@ -76,8 +76,8 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
 
     - none: x' = x, R = 0. Hinton & Salakhutdinov, "Reducing the dimensionality of data with neural networks" (2006).
     - denoising: x' is x spoilt. Vincent et al., "Stacked denoising autoencoders" (2010).
-    - contractive: R = weight E ||df/dx||_F^2 / d for d numbers. Since g could undo a smaller f, the weights of one layer
-      are tied and the codes of a deep network scaled to tr Cov f(x) = d. Rifai et al., "Contractive auto-encoders:
+    - contractive: R = weight E ||df/dx||_F^2 / d for d numbers. Since g could undo a smaller f, one layer has tied
+      weights, and the codes of a deep network are scaled to tr Cov f(x) = d. Rifai et al., "Contractive auto-encoders:
       explicit invariance during feature extraction" (2011).
     - sparse: f keeps its k largest numbers, k falling from all to `active` over the first half of the run. Makhzani &
       Frey, "k-sparse autoencoders" (2014).
