@@ -54,7 +54,9 @@ def test_maps_and_outlines_fit_the_picture() -> None:
     parts, lines = faces.segmentation(values, 64), faces.edges(values, 64)
     inner = parts[:, 1:-1, 1:-1]
     borders = (inner != parts[:, 2:, 1:-1]) | (inner != parts[:, 1:-1, 2:])
-    assert lines[:, 1:-1, 1:-1][borders].mean() > 150
+    near = np.maximum(np.maximum(lines[:, 1:-1, 1:-1], lines[:, 2:, 1:-1]), lines[:, 1:-1, 2:])  # just inside of each
+    assert near[borders].mean() > 180
+    assert lines[:, 1:-1, 1:-1][~borders].mean() < 30
     assert set(np.unique(parts)) == set(range(len(faces.SEGMENTS)))
     wall = faces.paint(values, 64)[parts == faces.SEGMENTS.index("background")]
     assert np.quantile(wall, 0.01) > 130
@@ -130,3 +132,18 @@ def test_readings_follow_a_factor_and_no_other_moves() -> None:
     readings = faces.read(faces.paint(values))
     assert (np.diff(readings[:, COLUMN["smile"]].reshape(12, 5)) > 0.2).mean() > 0.95
     assert faces.agree(values, readings).mean() > 0.98
+
+
+def test_captions_say_what_is_drawn() -> None:
+    values = faces.factors(2, range(200))
+    full, short = faces.captions(values, 0), faces.captions(values, 7)
+    for row, caption in zip(values, full):
+        for name in ("colour", "shirt", "background"):
+            assert PARTS[COLUMN[name]].levels[int(row[COLUMN[name]])] in caption
+        assert ("happy" in caption) == (row[COLUMN["smile"]] >= 0.5)
+    assert full != short
+    phrasings = {faces.caption(2, 17, k) for k in range(8)}
+    assert len(phrasings) == 8
+    assert faces.caption(2, 17) == full[17]
+    with pytest.raises(UsageError):
+        faces.caption(2, 17, 8)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from figment.core.data import ArraySplit, Dataset
+from figment.core.data import ArraySplit, Dataset, Factors
 from figment.core.errors import DataError
 from figment.core.run import DataConfig
 from figment.data.pictures import PictureConfig, Source, Survey
@@ -53,6 +53,7 @@ def render(report: dict[str, Any]) -> str:
         + (f" (modes: {_counts(report['modes'])})" if report["modes"] else ""),
         f"range       {report['range'][0]:g} to {report['range'][1]:g}",
         f"labels      {_counts(report['labels']) or 'none'}",
+        *([f"attributes  {', '.join(map(_factor, report['attributes'].items()))}"] if report["attributes"] else []),
         f"splits      {_counts(report['splits']) or 'none'}",
         f"duplicates  {report['duplicates']:,}"
         + (f", {report['across_splits']:,} of them both trained on and held out" if report["across_splits"] else ""),
@@ -71,7 +72,14 @@ def _pictures(config: PictureConfig) -> dict[str, Any]:
     try:
         trained = _trained(config.dataset(source, survey))
     except DataError as error:
-        trained = {"labels": {}, "splits": {}, "notes": list(source.notes), "usable": False, "reason": str(error)}
+        trained = {
+            "labels": {},
+            "attributes": {},
+            "splits": {},
+            "notes": list(source.notes),
+            "usable": False,
+            "reason": str(error),
+        }
     return {
         "data": source.title,
         "kind": "image",
@@ -92,12 +100,13 @@ def _pictures(config: PictureConfig) -> dict[str, Any]:
 
 def _trained(data: Dataset) -> dict[str, Any]:
     """What training would make of it."""
-    label = data.spec.label
+    label, factors = data.spec.label, data.spec.c.get("attributes")
     counts = np.zeros(label.count if label else 0, np.int64)
     for split in data.splits.values():
         counts += np.bincount(split.c["label"], minlength=len(counts)) if label else 0  # type: ignore[attr-defined]
     return {
         "labels": dict(zip(label.names, counts.tolist())) if label else {},
+        "attributes": {f.name: list(f.levels) for f in factors.factors} if isinstance(factors, Factors) else {},
         "splits": {name: len(split) for name, split in data.splits.items()},
         "notes": list(data.notes),
         "usable": True,
@@ -122,6 +131,11 @@ def _across(source: Source, survey: Survey) -> int:
     given = source.split[survey.items]
     held = (given == "valid") | (given == "test")
     return int(np.isin(survey.digest[held], survey.digest[~held]).sum())
+
+
+def _factor(named: tuple[str, list[str]]) -> str:
+    name, levels = named
+    return f"{name} ({len(levels)} levels)" if levels else name
 
 
 def _counts(counts: dict[str, int]) -> str:

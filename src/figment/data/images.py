@@ -16,6 +16,7 @@ import pydantic
 
 from figment.core.errors import DataError
 from figment.data import archives, splits
+from figment.data.attributes import NAME, attributes
 from figment.data.decode import EXTENSIONS
 from figment.data.pictures import PictureConfig, Source
 
@@ -24,7 +25,7 @@ LARGEST = 1 << 29  # bytes of one file
 
 
 class ImagesConfig(PictureConfig):
-    """A folder, .zip or .tar of pictures of any size and mode."""
+    """A folder, .zip or .tar of pictures of any size and mode; `attributes.csv` in it names factors of them."""
 
     kind: Literal["images"] = "images"
     path: str = pydantic.Field(description="a folder, or a .zip, .tar, .tar.gz of pictures")
@@ -35,15 +36,16 @@ class ImagesConfig(PictureConfig):
             raise DataError(f"'{self.path}' is not there (any more), seen from {os.path.basename(os.getcwd())}/.")
         listing = Listing(*_walk(root)) if root.is_dir() else Listing(*archives.listing(root))
         pictures = [i for i, name in enumerate(listing.names) if name.lower().endswith(EXTENSIONS)]
-        others = Counter(Path(name).suffix.lower() or name for name in listing.names) - Counter(
-            Path(listing.names[i]).suffix.lower() or listing.names[i] for i in pictures
-        )
+        tables = [i for i, name in enumerate(listing.names) if name.rpartition("/")[2].lower() == NAME]
+        used = {*pictures, *tables}
+        others = Counter(Path(name).suffix.lower() or name for i, name in enumerate(listing.names) if i not in used)
         notes = [f"{others.total():,} other files are ignored ({_few(others)})."] if others else []
         if not pictures:
             raise DataError(f"{self.path} holds no pictures. {' '.join(notes)}".strip())
         pictures.sort(key=lambda i: hashlib.blake2b(listing.names[i].encode()).digest())  # labels mixed in every block
         names = [listing.names[i] for i in pictures]
         split, label, classes, remarks = layout(names)
+        factors, values, told = attributes({listing.names[i]: listing.read(i) for i in tables}, names)
         states = sorted((name, *listing.states[i]) for name, i in zip(names, pictures))
         return Source(
             title=root.resolve().name.partition(".")[0] or "pictures",
@@ -54,7 +56,9 @@ class ImagesConfig(PictureConfig):
             classes=classes,
             read=lambda block: [listing.read(i) for i in pictures[block * BLOCK : (block + 1) * BLOCK]],
             describe=names.__getitem__,
-            notes=(*notes, *remarks),
+            notes=(*notes, *remarks, *told),
+            factors=factors,
+            attributes=values,
         )
 
 

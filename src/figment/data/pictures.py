@@ -15,7 +15,7 @@ from typing import Annotated, Self
 import numpy as np
 import pydantic
 
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Split
+from figment.core.data import ArraySplit, Classes, Condition, Dataset, Factor, Factors, Image, Spec, Split
 from figment.core.errors import DataError
 from figment.data import binary, cache, splits
 from figment.data.decode import Crop, Decoded, Shape, Unreadable, header, pictures
@@ -35,7 +35,7 @@ class Source:
 
     `read(block)` gives the files of a block, None for one that is missing; `describe(item)` names an item for people.
     `split` `(N,)` is train, valid, test, "" (unknown) or UNUSED; `label` `(N,)` is a position in `classes`, or -1.
-    `fingerprint` changes whenever any of the files does.
+    `attributes` `(N, F)` are values of `factors`, NaN where unknown. `fingerprint` changes whenever any picture does.
     """
 
     title: str
@@ -47,6 +47,8 @@ class Source:
     read: Callable[[int], Sequence[bytes | None]]
     describe: Callable[[int], str]
     notes: tuple[str, ...] = ()
+    factors: tuple[Factor, ...] = ()
+    attributes: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True)
@@ -115,24 +117,29 @@ class PictureConfig(SelectedConfig):
         label = source.label[survey.items]
         named = len(source.classes) > 1 and all((label[positions] >= 0).all() for positions in rows.values())
         channels, height, width = survey.shape
-        condition = Classes(
-            names=source.classes, frequencies=splits.frequencies(label[rows["train"]], len(source.classes))
-        ) if named else None  # fmt: skip
+        conditions, given = dict[str, Condition](), dict[str, np.ndarray]()
+        if named:
+            frequencies = splits.frequencies(label[rows["train"]], len(source.classes))
+            conditions["label"], given["label"] = Classes(names=source.classes, frequencies=frequencies), label
+        if source.factors:
+            conditions["attributes"] = Factors(factors=source.factors)
+            given["attributes"] = source.attributes[survey.items]
         spec = Spec(
             name=source.title,
             x=Image(channels=channels, height=height, width=width, binary=survey.binary),
-            c={"label": condition} if condition else {},
+            c=conditions,
         )
         parts: dict[str, Split] = {}
         for name, positions in rows.items():
-            c = {"label": label[positions]} if named else {}
+            c = {key: value[positions] for key, value in given.items()}
             if survey.streams:
                 parts[name] = StreamSplit(spec, source, survey.items[positions], c, self.crop)
             else:
                 pixels = np.asarray(np.load(survey.folder / f"{name}.npy", mmap_mode="r"))
                 parts[name] = ArraySplit(spec, pixels, c)
         train = rows["train"]
-        content = splits.fingerprint(survey.digest[train], label[train] if named else "", str(survey.shape))
+        conditioned = [value[train] for value in given.values()] or [""]
+        content = splits.fingerprint(survey.digest[train], *conditioned, str(survey.shape))
         return self.selected(Dataset(spec, parts, content, notes=tuple(self._notes(source, survey, rows, named))))
 
     def _decode(self, source: Source, limit: int, folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from figment.core.errors import UsageError
 from figment.data.faces import shapes
+from figment.data.faces.captions import caption, captions
 from figment.data.faces.drawing import SEGMENTS, painted
 from figment.data.faces.factors import FACTORS, NAMES, factors
 from figment.data.faces.oracle import TOLERANCE, agree, read
@@ -18,6 +19,8 @@ __all__ = [
     "SEGMENTS",
     "TOLERANCE",
     "agree",
+    "caption",
+    "captions",
     "draw",
     "edges",
     "factors",

@@ -68,8 +68,10 @@ def _read(pictures: np.ndarray) -> np.ndarray:
     fit.recolour()
     fit.choose(UPPER, hair=range(6))
     fit.choose(EYES, glasses=range(3))
+    fit.nudge(UPPER, 0.2, ("width",))
     fit.refine(WHOLE, NUMBERS)
-    fit.nudge(MOUTH, 0.15, ("smile", "mouth"))
+    for share in (0.3, 0.15):
+        fit.nudge(MOUTH, share, ("smile", "mouth"))
     fit.refine(MOUTH, ("smile", "mouth"))
     fit.refine(MOUTH, ("smile", "mouth"))
     return np.where(fit.readable(), fit.values, np.float32(np.nan))

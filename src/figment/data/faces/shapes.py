@@ -127,7 +127,7 @@ def parts(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
 
 
 def edges(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
-    """Outlines that are not hidden, 0 (none) ... 255, by a pen of 1/48 of the width: `(B, h, w)`."""
+    """Outlines not hidden, 0 (none) ... 255, a pen of 1/48 of the width just inside each: `(B, h, w)`."""
     canvas = np.zeros((*plane.shape, count), np.float32)
     pen = max(0.5, plane.size / 96)  # half its width in pixels
     for layer in layers:
@@ -135,7 +135,7 @@ def edges(layers: Iterable[Layer], plane: Plane, count: int) -> np.ndarray:
             below = canvas[layer.window.rows, layer.window.columns]
             distance = layer.distance * (1 / plane.pixel)
             below *= np.clip(distance + 0.5, 0, 1)
-            np.maximum(below, np.clip(pen + 0.5 - np.abs(distance), 0, 1), out=below)
+            np.maximum(below, np.clip(pen + 0.5 - np.abs(distance + pen), 0, 1), out=below)
     return np.ascontiguousarray((canvas * 255 + 0.5).astype(np.uint8).transpose(2, 0, 1))
 
 
