@@ -64,7 +64,7 @@ def test_codes_that_are_the_factors() -> None:
     gap = found["aggregate"]
     assert gap["at_least"] == pytest.approx(0, abs=0.02) and gap["at_most"] < 0.1 < 4 < gap["kl"]
     distance = found["decoded"]["frechet"]
-    assert distance["real"] < 0.05 and distance["posterior"] < 0.05
+    assert distance["real"] < 0.05 and distance["codes"] < 0.05
     assert distance["prior"] == pytest.approx(9, rel=0.1)
 
 
@@ -77,5 +77,6 @@ def test_trained_models_have_the_block_that_their_abilities_allow(tmp_path: Any)
     gan = short.plan("gan", "digits")
     digits = gan.data.build()
     assert latent_space(workbench.build(gan, digits), digits) is None
-    plain = latent_space(workbench.build(short.plan("autoencoder", "digits"), digits), digits)
-    assert plain is not None and "aggregate" not in plain and "mig" not in plain
+    plain = figures(workbench.build(short.plan("autoencoder", "digits"), digits), digits)["latent"]
+    assert "aggregate" not in plain and "mig" not in plain
+    assert plain["decoded"]["frechet"].keys() == {"real", "codes", "box"}

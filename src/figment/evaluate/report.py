@@ -100,7 +100,9 @@ def figures(
     check_form(model, dataset)
     say = progress or (lambda line: None)
     row: dict[str, Any] = dict.fromkeys(("quality", "diversity", "speed", "likelihood", "memorisation"))
-    samples, net = None, None
+    draws, decodes = isinstance(model, CanSample), isinstance(model, CanEncode) and isinstance(model, CanDecode)
+    net = features_for(dataset, features, _told(say)) if draws or decodes else None
+    samples = None
     if isinstance(model, CanSample):
         say("speed")
         row["speed"] = speed(model, options)
@@ -109,7 +111,7 @@ def figures(
         x, c = draw(model, count, seed=seed, options=options, batch=row["speed"]["batch"])
         say("quality")
         labels = c["label"] if "label" in given(model, dataset) else None
-        samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
+        samples = converted(x, model.spec, dataset.spec)
         row |= measure(samples, dataset, net, labels)
     say("likelihood")
     row["likelihood"] = likelihood(model, dataset, seed=seed)

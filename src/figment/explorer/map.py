@@ -85,8 +85,7 @@ class Survey:
             return self.codec.prior(range(len(noise))).z.flatten(1).cpu().numpy()
         if self.region == "prior":
             return noise.normal((self.dimensions,)).numpy()
-        low, high = np.quantile(self.training.codes, (0.01, 0.99), axis=0)
-        return (low + (high - low) * noise.uniform((self.dimensions,)).numpy()).astype(np.float32)
+        return space.in_box(self.training.codes, noise.uniform((self.dimensions,)).numpy()).astype(np.float32)
 
     @cached_property
     def plane(self) -> Any:

@@ -30,10 +30,15 @@ def prior_plane(n: int) -> Plane:
 
 
 def box_plane(codes: np.ndarray, n: int) -> Plane:
-    """n x n points of equal area over the box of the codes `(N, 2)`, but for the outermost 1 % at each side."""
+    """n x n points of equal area over the box of the codes `(N, 2)`."""
+    return Plane(*in_box(codes, np.repeat((np.arange(n) + 0.5)[:, None] / n, 2, 1)).T)
+
+
+def in_box(codes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Points `(M, d)` at shares of the way, in [0, 1], across the box that holds all codes `(N, d)` but the outermost
+    1 % of each dimension at each side."""
     low, high = np.quantile(codes, (0.01, 0.99), axis=0)
-    centres = (np.arange(n) + 0.5) / n
-    return Plane(*(low + (high - low) * centres[:, None]).T)
+    return low + (high - low) * shares
 
 
 def votes(codes: np.ndarray, labels: np.ndarray, at: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
