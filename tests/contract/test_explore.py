@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ import short
 import synthetic
 from figment import workbench
 from figment.cli.explore import app
+from figment.core.data import Spec, Vector
 from figment.core.errors import UsageError
 from figment.explorer import ACTIONS, action, inputs
+from figment.explorer.points import plane
 from figment.explorer.scene import Scene, explore
 from figment.pictures import read_recipe
 from figment.pixels import inversion
@@ -129,6 +132,8 @@ def test_files_and_figures_of_a_command(runs: dict[str, Path]) -> None:
     guided = ("sampling.steps=2", "sampler=ddim", "guidance=2", "negative=1")
     text = called(runs["diffusion"], "reconstruct", "held:0", *guided)
     assert "psnr" in text.stdout
+    summed = called(runs["vae"], "arithmetic", "held:0", "+", "0.5*held:1", "-", "held:2", "--json")
+    assert json.loads(summed.stdout)["weights"] == {"held:0": 1, "held:1": 0.5, "held:2": -1}
     assert Path(f"{runs['diffusion'].name}-reconstruct.png").exists()
 
 
@@ -138,6 +143,12 @@ def test_rows_are_drawn_in_the_plane(points: Path) -> None:
     for name in ("traverse", "neighbours"):
         with pytest.raises(UsageError, match="rows of numbers"):
             explore(Scene(points), name)
+
+
+def test_longer_rows_are_drawn_as_lines() -> None:
+    spec = Spec(name="rows", x=Vector(mean=(0.0,) * 3, scale=(1.0,) * 3))
+    scene: Any = SimpleNamespace(model=SimpleNamespace(spec=spec))
+    assert min(plane(scene, [torch.randn(4, 3), torch.randn(2, 3)], torch.randn(2, 3)).size) > 200
 
 
 def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from figment.latent.neighbours import nearest_rows
 from figment.pictures import sheet
 
 BLOCK = 1000
-SHORTLIST = 16  # nearest in pixels, of each picture, whose codes are compared where encoding is slow
+SHORTLIST = 8  # nearest in pixels, of each picture, whose codes are compared where encoding is slow
 
 
 class Options(Config):

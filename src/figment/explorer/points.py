@@ -1,25 +1,24 @@
-"""Rows of two numbers, drawn among the data they belong to."""
+"""Rows of numbers, drawn among the data they belong to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import PIL.Image
+import torch
 from torch import Tensor
 
-from figment.core.errors import UsageError
 from figment.explorer.scene import Scene
-from figment.pictures import COLOURS, INK, drawing, rendered
+from figment.pictures import COLOURS, INK, drawing, picture, rendered
 
 
 def plane(scene: Scene, paths: Sequence[Tensor], given: Tensor) -> PIL.Image.Image:
-    """Paths `(N, 2)` and points `(M, 2)` that were given, both in model range, over the training data in grey.
-
-    Raises UsageError for rows of more numbers than two.
-    """
+    """Paths `(N, D)` and points `(M, D)` that were given, both in model range, over the training data in grey; rows of
+    more than two numbers as lines over their columns, a colour a path."""
     form = scene.model.spec.x
     if form.dimensions != 2:
-        raise UsageError(f"rows of {form.dimensions} numbers cannot be drawn; of two they can. Use --json figures.")
+        colour = torch.repeat_interleave(torch.arange(len(paths)), torch.tensor([len(path) for path in paths]))
+        return picture(scene.model.spec, torch.cat(list(paths)), {"label": colour})
     train = scene.gather("train", range(min(4000, len(scene.dataset.train)))).x
     figure, axes = drawing(4.8, 4.8)
     axes.scatter(*form.to_user(train).T, s=2, color="#b8b2a6", alpha=0.5, linewidths=0)

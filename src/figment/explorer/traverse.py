@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -50,20 +51,26 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         ends = scene.codec.decode(walk(base.code, rest, (values[0], values[-1])))
         changes += change(ends.unflatten(0, (len(rest), 2))).tolist()
     names = _names(axes)
-    rows = [f"{name}  {use:.2f} {_unit(axes)}" for name, use in zip(names, first.use.tolist())]
-    title = f"{scene.title}: one latent at a time, from {base.names[0]}"
+    rows = [f"{name}  {use:.2f} {_unit(axes)}  {c:.1%}" for name, use, c in zip(names, first.use.tolist(), changes)]
+    title = f"{scene.title}: one latent at a time from {base.names[0]}, its use, and what it changes of the pixels"
     picture = sheet([list(form.to_user(row)) for row in x], rows, [f"{value:+.1f}" for value in values], title=title)
     figures = {
         "image": base.names[0],
         "encoded_by": scene.codec.way,
         "latents": len(axes),
-        **({"active": int((axes.use > ACTIVE).sum())} if axes.measure == "kl" else {}),
+        **(_activity(axes.use.tolist(), changes) if axes.measure == "kl" else {}),
         "dead": sum(value < DEAD for value in changes),
         "use_is": axes.measure,
         "use": dict(zip(names, axes.use.tolist())),
         "pixel_change": dict(zip(names, changes)),
     }
     return Found(figures, picture)
+
+
+def _activity(use: Sequence[float], changes: Sequence[float]) -> dict[str, Any]:
+    """How many latents are active, and the most that any other changes."""
+    idle = [change for nats, change in zip(use, changes) if nats <= ACTIVE]
+    return {"active": len(use) - len(idle), "largest_change_of_inactive": max(idle, default=None)}
 
 
 def _names(axes: Axes) -> list[str]:

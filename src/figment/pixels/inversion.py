@@ -14,8 +14,8 @@ from figment.core.model import HasPrior
 from figment.core.progress import Advance, Watch, unwatched
 
 POOL = 96  # random codes looked at for each item
-STARTS = 4  # of these, searched from
-SCOUTING, STEPS = 80, 320  # steps from every start, then from the best
+STARTS = 3  # of these, searched from
+SCOUTING, STEPS = 60, 260  # steps from every start, then from the best
 RATE = 0.05
 SCALES = 4
 NORM_WEIGHT = 0.1
