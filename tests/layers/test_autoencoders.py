@@ -129,6 +129,18 @@ def test_the_prior_of_codes_has_their_moments():
     torch.testing.assert_close(drawn.T.cov(), codes.T.cov(), atol=0.05, rtol=0.05)
 
 
+def test_a_box_of_codes_is_drawn_from_evenly():
+    data = dataset((2,), count=2000)
+    model = WithPriorConfig(distribution="box").with_first(AutoencoderConfig(size="tiny").build(data.spec), data.spec)
+    list(model.fit(data, Budget()))
+    with torch.no_grad():
+        codes = model.encode(data.train.gather(np.arange(2000)).x, {})
+    drawn = model.prior({}, Noise(0, range(20_000)))
+    assert float(((codes > model.box[0]) & (codes < model.box[1])).float().mean()) == pytest.approx(0.99, abs=0.002)
+    torch.testing.assert_close(drawn.mean(0), model.box.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(drawn.std(0), (model.box[1] - model.box[0]) / 12**0.5, atol=0.02, rtol=0)
+
+
 def test_what_cannot_be_a_first_stage_is_a_usage_error():
     small, large = dataset((1, 6, 6)).spec, dataset((1, 8, 8)).spec
     with pytest.raises(UsageError, match="another form"):

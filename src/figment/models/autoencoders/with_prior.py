@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
+import numpy as np
 import pydantic
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from figment.core.model import Budget, CanDecode, CanEncode, Fits, HasPosterior,
 from figment.core.stages import First, TwoStageConfig
 from figment.models.classical.mixture import Mixture
 
+TAILS = (0.005, 0.995)  # quantiles of codes between which a box lies
 FLOOR = 1e-4  # added to the variances of codes, relative to their mean variance
 
 
@@ -27,6 +29,9 @@ class WithPriorConfig(TwoStageConfig):
     kind: Literal["with-prior"] = "with-prior"
     first: First = pydantic.Field(
         "autoencoder", description="the model to stand on: a finished run, or a kind to train"
+    )
+    distribution: Literal["mixture", "box"] = pydantic.Field(
+        "mixture", description="box: even over the range of each number, which shows what codes need a prior for"
     )
     components: int = pydantic.Field(
         100, ge=1, le=10_000, description="Gaussians over all classes, fewer where the data is small"
@@ -44,13 +49,14 @@ class WithPriorConfig(TwoStageConfig):
 
 class WithPrior(Model, Fits, HasPrior, CanEncode):
     """x = decode(z), z ~ sum_k w_k N(m_k, S_k), fitted to codes of the training data (draws from q(z | x) where the
-    first stage has a posterior).
+    first stage has a posterior); or z uniform between the 0.5th and the 99.5th percentile of each number.
 
     Ghosh et al., "From variational to deterministic autoencoders" (2020); Dai & Wipf, "Diagnosing and enhancing VAE
     models" (2019).
     """
 
     config: WithPriorConfig
+    box: Tensor
 
     def __init__(self, config: WithPriorConfig, spec: Spec, first: Model):
         super().__init__(config, spec)
@@ -59,18 +65,29 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
         with torch.no_grad():
             self.code_shape = self.encode(torch.zeros(1, *spec.x.shape), c).shape[1:]
         groups = spec.label.count if spec.label else 1
-        self.mixture = Mixture(groups, math.ceil(config.components / groups), self.code_shape.numel())
+        dimensions = self.code_shape.numel()
+        if config.distribution == "box":
+            self.mixture = None
+            self.register_buffer("box", torch.zeros(2, dimensions))  # its lower and its upper corner
+        else:
+            self.mixture = Mixture(groups, math.ceil(config.components / groups), dimensions)
 
     @torch.no_grad()
     def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
         torch.manual_seed(budget.seed)
         rows = Order(budget.seed, data.train).rows(0, min(len(data.train), budget.rows))
-        pairs = []
+        codes, labels = [], []
         for start in range(0, len(rows), 500):
             batch = data.train.gather(rows[start : start + 500]).suited(self.spec).to(self.device)
-            pairs.append((self._draw_code(batch), self.mixture.groups_of(batch.c, len(batch))))
-        codes, labels = (torch.cat(parts) for parts in zip(*pairs))
-        for log_likelihood in self.mixture.fit(codes, labels, FLOOR * float(codes.var(0).mean()), budget):
+            codes.append(self._draw_code(batch))
+            if self.mixture is not None:
+                labels.append(self.mixture.groups_of(batch.c, len(batch)))
+        z = torch.cat(codes)
+        if self.mixture is None:
+            self.box.copy_(torch.from_numpy(np.quantile(z.cpu().numpy(), TAILS, axis=0)))
+            yield {"nll_of_codes": float((self.box[1] - self.box[0]).log().sum())}
+            return
+        for log_likelihood in self.mixture.fit(z, torch.cat(labels), FLOOR * float(z.var(0).mean()), budget):
             yield {"nll_of_codes": -log_likelihood}
 
     def _draw_code(self, batch: Batch) -> Tensor:
@@ -87,4 +104,6 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
         return self.first.decode(z, c)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        if self.mixture is None:
+            return self.box[0].lerp(self.box[1], noise.uniform((self.box.shape[1],))).view(-1, *self.code_shape)
         return self.mixture.draw(self.mixture.groups_of(c, len(noise)), noise).view(-1, *self.code_shape)
