@@ -9,11 +9,12 @@ import torch
 
 from figment.core.errors import UsageError
 from figment.explorer import attribute
+from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
 from figment.latent.attribute import direction
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.morphing import LATENT, STEPS
-from figment.lessons.plate import CLASSES, bars, curves, pictures, plate
+from figment.lessons.plate import bars, curves, pictures, plate
 
 WANTED = ("smile", "skin", "hair=long", "glasses=none")  # of drawn faces; of other data the first four it knows
 WEIGHTS = 7  # from -2 to 2 deviations
@@ -85,7 +86,7 @@ def _drawn(stage: Stage, scene: Scene, figures: dict[str, Any]) -> Any:
         )
         for k in range(2)
     ]
-    tints = dict(zip(figures, CLASSES))
+    tints = dict(zip(figures, palette(len(figures))))
 
     def readings(axes: Any) -> None:
         for name, found in figures.items():

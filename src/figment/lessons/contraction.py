@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from figment.core.data import Noise
+from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
 from figment.latent.map import neighbour_accuracy
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
-from figment.lessons.plate import CLASSES, Panel, bars, plate, points
+from figment.lessons.plate import Panel, bars, plate, points
 from figment.models.autoencoders.contraction import jacobian_norm_estimate
 from figment.models.autoencoders.corruption import corrupted
 from figment.pictures import COLOURS
@@ -90,7 +91,7 @@ def cloud(stage: Stage, scene: Scene, name: str) -> Panel:
 
     def over(axes: Any) -> None:
         axes.collections[0].set(color="#d5cfc2", alpha=0.8)
-        tints = [CLASSES[i % len(CLASSES)] for i in range(len(batch)) for _ in range(COPIES)]
+        tints = [tint for tint in palette(len(batch)) for _ in range(COPIES)]
         axes.scatter(*copies.T, s=9, c=tints, alpha=0.55, linewidths=0)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from figment.explorer.map_picture import palette
 from figment.pictures import COLOURS, INK, PAPER, RULE, grid, rendered
 
 WIDTH, EDGE, GAP = 12.0, 0.45, 0.45  # inches: of the sheet, of its margin, between panels
 FAINT = "#6b665c"
 TITLE, HEADING, TEXT = 21.0, 12.5, 10.5  # points
 LINE = 1.45 * TEXT / 72  # inches from line to line of a caption
-CLASSES = (*COLOURS[:7], "#8c2d19", "#3b3b98", "#555555")  # ten labels and more: ten colours in turn
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,13 @@ def points(
         from matplotlib.patheffects import withStroke
 
         shown = labels if labels is not None else np.zeros(len(rows), int)
-        colours = [CLASSES[int(y) % len(CLASSES)] for y in shown]
-        axes.scatter(rows[:, 0], rows[:, 1], s=10, c=colours, alpha=0.6, linewidths=0)
+        tints = palette(int(shown.max()) + 1)
+        axes.scatter(rows[:, 0], rows[:, 1], s=10, c=[tints[int(y)] for y in shown], alpha=0.6, linewidths=0)
         for y, name in enumerate(names):
             if (shown == y).any():
                 middle = np.median(rows[shown == y], 0)
                 axes.text(
-                    *middle, name, color=CLASSES[y % len(CLASSES)], fontsize=15, weight="bold", ha="center", va="center"
+                    *middle, name, color=tints[y], fontsize=15, weight="bold", ha="center", va="center"
                 ).set_path_effects([withStroke(linewidth=3.5, foreground=PAPER)])
         if limits is not None:
             axes.set(xlim=limits, ylim=limits)
