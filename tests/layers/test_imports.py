@@ -29,8 +29,8 @@ MAY = {
     "samples": {"core", "workbench", "pictures"},
     "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "workbench", "samples"}
     | {f"latent.{name}" for name in ("aggregate", "disentanglement", "map")},  # which know nothing of it
-    "pixels": {"nn"} | VOCABULARY,
-    "latent": {"nn", "pixels", "evaluate.neighbours"} | VOCABULARY,
+    "pixels": {"nn", "models.classical.clusters"} | VOCABULARY,
+    "latent": {"nn", "pixels", "evaluate.neighbours", "models.classical.clusters"} | VOCABULARY,
     "coding": VOCABULARY,
     "explorer": {
         "coding",

@@ -14,6 +14,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, _interrupted)
     import figment.cli.anomaly
     import figment.cli.classify
+    import figment.cli.colours
     import figment.cli.explore
     import figment.cli.faces
     import figment.cli.lessons  # noqa: F401 - each adds its command
