@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 Objective = Literal["elbo", "tc", "geco", "iwae"]
-SPEED, STRONGEST = 0.02, 1e4  # of the multiplier: its largest relative change an update, and its largest value
+SPEED, STRONGEST = 0.03, 1e4  # of the multiplier: how fast it follows the constraint, and its largest value
+PATIENCE = 0.25  # the excess from which it grows no faster: early on, the error is high for want of training
 
 
 def at_least(kl: Tensor, nats: float) -> Tensor:
@@ -41,9 +42,9 @@ def total_correlation(z: Tensor, mean: Tensor, log_variance: Tensor, rows: int) 
 def multiplied(multiplier: Tensor, excess: Tensor) -> Tensor:
     """The Lagrange multiplier of a constraint `excess` <= 0 after an update: it grows while the constraint is broken.
 
-    lambda <- lambda exp(speed max(-1, min(1, excess))). Rezende & Viola, "Taming VAEs" (2018).
+    lambda <- lambda exp(speed min(excess, patience)). Rezende & Viola, "Taming VAEs" (2018).
     """
-    return (multiplier * (SPEED * excess.clamp(-1, 1)).exp()).clamp(1 / STRONGEST, STRONGEST)
+    return (multiplier * (SPEED * excess.clamp(max=PATIENCE)).exp()).clamp(1 / STRONGEST, STRONGEST)
 
 
 def log_mean(log_weights: Tensor) -> Tensor:

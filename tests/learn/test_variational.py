@@ -1,0 +1,65 @@
+"""What the values of a VAE do to real digits: rows C1, C5, C13 and C16 of the catalogue."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import figment
+from figment.core.alarms import LINES, from_log
+from figment.core.run import RunFolder
+from figment.evaluate.likelihood import likelihood_of_run
+from figment.evaluate.report import evaluate
+
+MEAN_SQUARES = 5.657  # sigma at which -log p(x | z) is the mean of squares over the 64 pixels: sqrt(64 / 2)
+
+
+def trained(path: Path, data: str = "digits", steps: int = 400, **settings: Any) -> RunFolder:
+    given = {f"model__{key}": value for key, value in {"conditional": False, **settings}.items()}
+    return figment.train("vae", data, path, steps=steps, training__previews=0, **given)
+
+
+def collapses(run: RunFolder) -> bool:
+    """Whether the loop told of it at any line of the log."""
+    log = run.read_metrics()
+    return any("collapse" in told for end in range(LINES, len(log) + 1) for told in from_log(log[:end]))
+
+
+@pytest.mark.smoke
+def test_mean_squares_plus_kl_collapse_and_the_remedies_cure_it(tmp_path: Path) -> None:
+    collapsed = trained(tmp_path / "collapsed", sigma=MEAN_SQUARES, size="tiny")
+    learned = trained(tmp_path / "learned", size="tiny")
+    freed = trained(tmp_path / "freed", sigma=MEAN_SQUARES, free_bits=0.2, size="tiny")
+    assert [collapses(run) for run in (collapsed, learned, freed)] == [True, False, False]
+    error = [evaluate(run, n=200)["reconstruction"]["mse"] for run in (collapsed, learned, freed)]
+    assert error[1] < error[0] / 3
+    assert error[2] < error[0] / 1.3
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("kappa", [0.2, 0.3, 0.4])
+def test_geco_reaches_the_error_it_is_asked_for(kappa: float, tmp_path: Path) -> None:
+    log = trained(tmp_path / "run", steps=700, objective="geco", kappa=kappa, size="tiny").read_metrics()
+    last = log[-10:]
+    assert sum(line["error"] for line in last) / 10 == pytest.approx(kappa, rel=0.1)
+    assert last[-1]["multiplier"] == pytest.approx(last[0]["multiplier"], rel=0.25)
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(3600)
+def test_five_minutes_of_binary_mnist(tmp_path: Path) -> None:
+    """IWAE-500 of all 10,000 test digits, one fixed draw each."""
+    folder = os.environ.get("FIGMENT_DATA")
+    if not folder:
+        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
+    settings = {"data__binarise": "dynamic", "model__conditional": False}
+    run = figment.train("vae", str(Path(folder) / "mnist"), tmp_path / "run", minutes=5, **settings)
+    bound = likelihood_of_run(run.path, n=10_000)
+    weighted = likelihood_of_run(run.path, n=10_000, draws=500)
+    assert weighted["n"] == 10_000
+    assert not weighted["alarms"]
+    assert bound["nats"] < weighted["nats"] < -weighted["entropy"]
+    assert weighted["nats"] >= -95
