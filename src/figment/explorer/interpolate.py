@@ -74,21 +74,23 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
 
 
 def _even(scene: Scene, pairs: Sequence[tuple[Code, Code]], on_sphere: bool, options: Options) -> list[Morph]:
-    """Morphs at even times; then, unless they change evenly there, at times chosen from all that has been seen."""
+    """Morphs at even times; then, those that do not change evenly, at times chosen from all that has been seen."""
+    times = [torch.linspace(0, 1, options.steps, device=scene.model.device)] * len(pairs)
 
-    def decoded(times: Sequence[Tensor]) -> list[Tensor]:
-        codes = [path(a, b, t, on_sphere) for (a, b), t in zip(pairs, times)]
+    def decoded(which: Sequence[int]) -> list[Tensor]:
+        codes = [path(*pairs[k], times[k], on_sphere) for k in which]
         return list(scene.codec.decode(Code.joined(codes)).split(options.steps))
 
-    times = [torch.linspace(0, 1, options.steps, device=scene.model.device)] * len(pairs)
-    items = decoded(times)
+    items = decoded(range(len(pairs)))
     seen, jumps = list(zip(times, items)), [jump(x) for x in items]
     for _ in range(ROUNDS if options.even else 0):
-        if max(jump(x) for x in items) <= EVEN:
+        uneven = [k for k, x in enumerate(items) if jump(x) > EVEN]
+        if not uneven:
             break
-        times = [even_times(t, x, options.steps) for t, x in seen]
-        items = decoded(times)
-        seen = [_merged(*before, t, x) for before, t, x in zip(seen, times, items)]
+        for k in uneven:
+            times[k] = even_times(*seen[k], options.steps)
+        for k, x in zip(uneven, decoded(uneven)):
+            items[k], seen[k] = x, _merged(*seen[k], times[k], x)
     return [Morph(x, t, first) for x, t, first in zip(items, times, jumps)]
 
 
