@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ def test_a_face_is_the_same_in_any_batch_and_for_ever() -> None:
         assert np.array_equal(faces.draw(3, rows), together[list(rows)])
     far = faces.draw(3, [1 << 40, 5])
     assert np.array_equal(far[1], together[5])
+    assert hashlib.sha256(together.tobytes()).hexdigest()[:16] == "83377ac2d374acd5"  # DRAWING counts its changes
 
 
 def test_factors_are_uniform_and_independent() -> None:
@@ -93,7 +96,7 @@ def test_wrong_requests() -> None:
 
 
 def test_the_oracle_reads_its_own_faces() -> None:
-    values = faces.factors(11, range(800))
+    values = faces.factors(11, range(500))
     right = faces.agree(values, faces.read(faces.paint(values)))
     assert dict(zip(faces.NAMES, right.mean(0) >= 0.985)) == dict.fromkeys(faces.NAMES, True)
 
@@ -101,7 +104,7 @@ def test_the_oracle_reads_its_own_faces() -> None:
 def test_the_oracle_bears_blur_noise_and_other_sizes() -> None:
     from scipy.ndimage import gaussian_filter
 
-    values = faces.factors(12, range(150))
+    values = faces.factors(12, range(100))
     blurred = gaussian_filter(faces.paint(values).astype(float), (0, 0.5, 0.5, 0), mode="nearest")
     noisy = blurred + 255 * 0.03 * np.random.default_rng(0).standard_normal(blurred.shape)
     for pictures in (noisy.round().clip(0, 255).astype(np.uint8), faces.paint(values, 64), faces.paint(values, 80)):

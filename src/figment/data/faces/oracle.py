@@ -28,7 +28,7 @@ BLURRIEST = 0.4  # the widest lens: a variance of 0.8 pixels^2 along each axis
 EXPLAINED = 0.7  # share of the picture's variance below which it is no face
 SEEN = 0.5  # the same where a number shows, beside differences of 8 grey levels, which are always forgiven
 FORGIVEN = 3 * 8.0**2
-DOUBT = 0.7  # error of the best level relative to that of the next best, above which it might be either
+DOUBT = 0.35  # how far from the best level towards the next best (1/2: halfway) it might be either
 PALE = 0.2  # misfit of the skin, as a share of its range, above which it has another colour
 
 
@@ -79,8 +79,8 @@ def _read(pictures: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Fit:
-    """Pictures `(N, 32, 32, 3)`; the factors `(N, F)` and the lens `(N,)` that explain them best so far; of each choice
-    the error of the best relative to the next best `(N,)`."""
+    """Pictures `(N, 32, 32, 3)`; the factors `(N, F)` and the lens `(N,)` that explain them best so far; for each level
+    chosen, how far from it towards the next best they lie `(N,)`: 0 not at all, 1/2 halfway."""
 
     pictures: np.ndarray
     values: np.ndarray
@@ -105,7 +105,7 @@ class Fit:
         distances = _distances(seen, rgb(*TABLES[name].values()))
         self.values[:, COLUMN[name]] = distances.argmin(1)
         distances.sort(1)
-        self.doubt[name] = distances[:, 0] / distances[:, 1]
+        self.doubt[name] = distances[:, 0] / (distances[:, 0] + distances[:, 1])
 
     def _moved(self, name: str, by: np.ndarray | float) -> np.ndarray:
         part = PARTS[COLUMN[name]]
@@ -124,27 +124,29 @@ class Fit:
                 x += self.lens[:, None, None, None] * _curvature(x, axis)
         return x
 
-    def _errors(self, rows: Rows, ways: Sequence[Mapping[str, np.ndarray | float]]) -> np.ndarray:
+    def _rest(self, rows: Rows, ways: Sequence[Mapping[str, np.ndarray | float]]) -> np.ndarray:
         rest = self.drawn(rows, ways)
         rest -= self.pictures[:, slice(*rows)]
-        return np.einsum("knhwc,knhwc->kn", rest, rest)
+        return rest
 
     def choose(self, rows: Rows, **options: Sequence[float]) -> None:
         """Sets factors to the combination of options that explains the rows best."""
         ways = [dict(zip(options, way)) for way in product(*options.values())]
-        errors = self._errors(rows, ways)
-        best = errors.argmin(0)
-        errors.sort(0)
+        rest, each = self._rest(rows, ways), np.arange(len(self.values))
+        errors = np.einsum("knhwc,knhwc->kn", rest, rest)
+        best, other = errors.argsort(0)[:2]
+        apart = ((rest[best, each] - rest[other, each]) ** 2).sum((1, 2, 3)) + 1
         for name in options:
             self.values[:, COLUMN[name]] = np.array([way[name] for way in ways], np.float32)[best]
-            self.doubt[name] = errors[0] / (errors[1] + 1)
+            self.doubt[name] = 0.5 - (errors[other, each] - errors[best, each]) / (2 * apart)
 
     def nudge(self, rows: Rows, share: float, names: Sequence[str]) -> None:
         """Moves numbers by a share of their range, up, down or not, to what explains the rows best."""
         spans = [share * PARTS[COLUMN[name]].span for name in names]
         moves = product((-1, 0, 1), repeat=len(names))
         ways = [{name: self._moved(name, k * span) for name, k, span in zip(names, move, spans)} for move in moves]
-        best = self._errors(rows, ways).argmin(0)
+        rest = self._rest(rows, ways)
+        best = np.einsum("knhwc,knhwc->kn", rest, rest).argmin(0)
         for name in names:
             self.values[:, COLUMN[name]] = np.stack([way[name] for way in ways])[best, np.arange(len(best))]
 
