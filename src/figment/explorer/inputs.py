@@ -18,7 +18,7 @@ from figment.latent.codes import Code
 
 FORMS = "a picture file, held:N, train:N, sample:N, or label:NAME"
 MEAN_OF = 200  # items whose codes make the mean of a label, where encoding is one pass
-MEAN_OF_FEW = 16  # and where it is a search or a long path
+MEAN_OF_FEW = 8  # and where it is a search or a long path
 
 
 @dataclass(frozen=True)
