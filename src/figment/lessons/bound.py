@@ -16,7 +16,7 @@ from figment.models.autoencoders.likelihoods import gaussian_log_density, kl_to_
 from figment.models.classical.ppca import PPCA
 from figment.pictures import COLOURS, INK
 
-ASCENT, RATE = 60, 0.05
+ASCENT, RATE = 60, 0.15
 BOUND, GAP = COLOURS[0], COLOURS[4]
 
 
@@ -48,7 +48,9 @@ class Linear:
         return float(self.model.log_prob(self.x, {}))
 
     def ascent(self) -> np.ndarray:
-        """Mean, deviation and ELBO `(ASCENT + 1, 3)` along gradient ascent of the ELBO from q = N(-2, 1)."""
+        """Mean, deviation and ELBO `(ASCENT + 1, 3)` along gradient ascent of the ELBO from q = N(-2, 1), its steps
+        shortened where the ELBO is steep."""
+        flat = self.posterior.variance.clamp(max=1)
         mean, log_deviation = torch.tensor([-2.0], requires_grad=True), torch.zeros(1, requires_grad=True)
         path = []
         for _ in range(ASCENT + 1):
@@ -56,8 +58,8 @@ class Linear:
             path.append((mean.item(), log_deviation.exp().item(), value.item()))
             slopes = torch.autograd.grad(value.sum(), (mean, log_deviation))
             with torch.no_grad():
-                mean += RATE * slopes[0]
-                log_deviation += RATE * slopes[1]
+                mean += RATE * flat * slopes[0]
+                log_deviation += (RATE * slopes[1]).clamp(-0.2, 0.2)
         return np.array(path)
 
 
