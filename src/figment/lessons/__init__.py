@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from figment.workbench import Watch
 
 LESSONS = {
+    "taxonomy": "taxonomy",
     "latents-2-or-5": "latents",
     "ae-or-vae": "ae_or_vae",
     "two-terms": "two_terms",
