@@ -16,7 +16,7 @@ from figment.evaluate.frechet import frechet
 from figment.evaluate.likelihood import converted, given
 from figment.latent.aggregate import aggregate_gap
 from figment.latent.disentanglement import informed
-from figment.latent.map import in_box, neighbour_accuracy
+from figment.latent.map import neighbour_accuracy
 from figment.models.autoencoders.likelihoods import active_units
 
 TRAINING, HELD_OUT, DECODED = 4000, 2000, 1000  # rows
@@ -44,7 +44,7 @@ def latent_space(
 
     `active_units` and `aggregate` (KL(q(z) || p(z)) in nats, between two bounds) where there is a posterior;
     `neighbour_accuracy` where there are labels; `mig`, the mean of the `gaps`, where there are factors; `decoded` where
-    features are given to compare what codes decode to, and `samples` `(n, ...)` in the data's range, if there are any.
+    `samples` `(n, ...)` in the data's range and features to compare them in are given.
     """
     if not isinstance(model, CanEncode):
         return None
@@ -63,7 +63,7 @@ def latent_space(
     if isinstance(factors, Factors):
         found = informed(held_out.drawn.numpy(), held_out.known["attributes"].numpy(), factors)
         figures |= {"mig": found.mig, "gaps": dict(zip(found.names, found.gaps.tolist()))}
-    if net is not None and isinstance(model, CanDecode):
+    if samples is not None and net is not None and isinstance(model, CanDecode):
         figures["decoded"] = _decoded(model, dataset, held_out, samples, net)
     return figures
 
@@ -86,27 +86,19 @@ def _coded(model: Any, dataset: Dataset, split: Split, count: int) -> Coded:
     return Coded(torch.cat([batch.x for batch in batches]), known, flat, spread, drawn, tuple(mean.shape[1:]))
 
 
-def _decoded(model: Any, dataset: Dataset, coded: Coded, samples: Tensor | None, net: FeatureNet) -> dict[str, Any]:
-    """Fréchet distances of what codes of one half of the rows decode to, and draws from the `prior` (without one: from
-    the `box` of the codes), to the other half; and how many a classifier reads with a probability above 0.8. `real` is
-    the first half itself: the floor.
+def _decoded(model: Any, dataset: Dataset, coded: Coded, samples: Tensor, net: FeatureNet) -> dict[str, Any]:
+    """Fréchet distances of what the `codes` of one half of the rows decode to, and of draws from the `prior`, to the
+    other half; and how many a classifier reads with a probability above 0.8. `real` is the first half itself: the
+    floor.
 
     Rosca, Lakshminarayanan & Mohamed, "Distribution matching in variational inference" (2018).
     """
-    n = min(DECODED, len(coded.x) // 2, len(coded.x) if samples is None else len(samples))
+    n = min(DECODED, len(samples), len(coded.x) // 2)
     c = {key: coded.known[key][:n].to(model.device) for key in given(model, dataset)}
-
-    def decode(z: Tensor) -> Tensor:
-        parts = zip(z.to(model.device).split(CHUNK), *(value.split(CHUNK) for value in c.values()))
-        x = [model.decode(part.view(-1, *coded.shape), dict(zip(c, values))).float().cpu() for part, *values in parts]
-        return converted(torch.cat(x), model.spec, dataset.spec)
-
-    shown = {"real": coded.x[:n], "codes": decode(coded.drawn[:n])}
-    if samples is None:
-        shares = np.random.default_rng(0).uniform(size=(n, coded.drawn.shape[1]))
-        shown["box"] = decode(torch.from_numpy(in_box(coded.drawn.numpy(), shares)).float())
-    else:
-        shown["prior"] = samples[:n]
+    z = coded.drawn[:n].view(-1, *coded.shape).to(model.device)
+    parts = zip(z.split(CHUNK), *(value.split(CHUNK) for value in c.values()))
+    decoded = torch.cat([model.decode(part, dict(zip(c, values))).float().cpu() for part, *values in parts])
+    shown = {"real": coded.x[:n], "codes": converted(decoded, model.spec, dataset.spec), "prior": samples[:n]}
     features = {name: net(x) for name, x in shown.items()}
     other = net(coded.x[-n:])
     figures: dict[str, Any] = {"n": n, "frechet": {name: frechet(rows, other) for name, rows in features.items()}}

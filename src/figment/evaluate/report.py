@@ -100,9 +100,7 @@ def figures(
     check_form(model, dataset)
     say = progress or (lambda line: None)
     row: dict[str, Any] = dict.fromkeys(("quality", "diversity", "speed", "likelihood", "memorisation"))
-    draws, decodes = isinstance(model, CanSample), isinstance(model, CanEncode) and isinstance(model, CanDecode)
-    net = features_for(dataset, features, _told(say)) if draws or decodes else None
-    samples = None
+    samples, net = None, None
     if isinstance(model, CanSample):
         say("speed")
         row["speed"] = speed(model, options)
@@ -111,7 +109,7 @@ def figures(
         x, c = draw(model, count, seed=seed, options=options, batch=row["speed"]["batch"])
         say("quality")
         labels = c["label"] if "label" in given(model, dataset) else None
-        samples = converted(x, model.spec, dataset.spec)
+        samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
         row |= measure(samples, dataset, net, labels)
     say("likelihood")
     row["likelihood"] = likelihood(model, dataset, seed=seed)
