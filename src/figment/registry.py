@@ -20,7 +20,9 @@ MODELS = {
     "autoencoder": "figment.models.autoencoders.autoencoder:AutoencoderConfig",
     "with-prior": "figment.models.autoencoders.with_prior:WithPriorConfig",
     "vae": "figment.models.autoencoders.vae:VAEConfig",
+    "rbm": "figment.models.energy.rbm:RBMConfig",
     "gan": "figment.models.adversarial.gan:GANConfig",
+    "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
 }
 DATA = {

@@ -26,6 +26,14 @@ def test_a_discriminator_that_wins_is_told() -> None:
     assert "discriminator has won" in from_log(won)[0]
 
 
+def test_a_flow_that_does_not_invert_is_told_with_the_remedy() -> None:
+    lines = [{"loss": 1 / (i + 1)} | ({"inverse_error": 1e-4} if i % 5 == 0 else {}) for i in range(LINES)]
+    assert from_log(lines) == []
+    (told,) = from_log([*lines[:7], {"loss": 0.1, "inverse_error": 0.03}, *lines[8:]])
+    assert "0.03" in told
+    assert "model.bound" in told
+
+
 def test_equal_samples_are_told() -> None:
     one = torch.randn(1, 1, 8, 8)
     assert from_samples(one.expand(16, 1, 8, 8))

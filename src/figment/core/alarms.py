@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 LINES = 20  # of the log, that a sign must hold for
+INEXACT = 1e-2  # of the range of x (standard deviations of rows), that an inverse is off
 SILENT = 0.05  # nats of KL, of all latent dimensions together
 
 
@@ -36,6 +37,13 @@ def from_log(lines: Sequence[Mapping[str, float]]) -> list[str]:
             f"(KL {last[-1]['kl']:.2g} nats), so all reconstructions are one. Let the decoder's variance be learned, "
             "model.sigma=global, at model.beta=1: a mean squared error plus KL is sigma = sqrt(D / 2), far too large. "
             "Or let some KL cost nothing, model.free_bits=0.2; if only the start goes wrong, model.anneal=0.5."
+        )
+    error = max(line.get("inverse_error", 0.0) for line in last)
+    if error > INEXACT:
+        found.append(
+            f"the flow does not invert: x comes back from its code with an error of {error:.2g}, so its densities and "
+            "samples belong to different models. Try a smaller training.lr; bound the scales of a "
+            "model.transform=coupling more tightly, model.bound=1; give model.transform=continuous more model.steps."
         )
     return found
 

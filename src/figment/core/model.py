@@ -187,10 +187,11 @@ class HasPrior(CanDecode, CanSample):
 
 class HasLogProb(ABC):
     measure: ClassVar[Measure] = "density"
+    estimated: bool = False  # whether log_prob is a numerical estimate, as that of a differential equation is
 
     @abstractmethod
     def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        """log p(x | c) `(B,)` nats, exact, of x in model range."""
+        """log p(x | c) `(B,)` nats, exact unless `estimated`, of x in model range."""
 
 
 class HasBound(ABC):
@@ -222,6 +223,14 @@ class HasEnergy(ABC):
     @abstractmethod
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """-log p(x | c) up to a constant `(B,)`."""
+
+
+class EstimatesLogProb(HasEnergy):
+    measure: Measure = "density"
+
+    @abstractmethod
+    def log_prob_estimator(self) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
+        """log p(x | c) `(B,)` nats as a function of x in model range and c; its constants are estimated here, once."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +283,7 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    CanDenoise, CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, CanDenoise, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 

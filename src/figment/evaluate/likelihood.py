@@ -96,6 +96,7 @@ def likelihood(
     )
     nats = evaluated(exact or bound)  # type: ignore[arg-type]
     kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
+    kind = "estimate" if isinstance(model, HasLogProb) and model.estimated else kind
     alarms = []
     if exact and bound:
         below = evaluated(bound)

@@ -20,6 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"kind": "gan"},
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
     },
+    "flow": {"model": {"kind": "flow"}, "training": {"batch": 64, "lr": 2e-3}},
     "diffusion": {
         "model": {"kind": "diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
