@@ -17,7 +17,7 @@ from figment.lessons.morphing import LATENT, STEPS
 from figment.lessons.plate import bars, curves, pictures, plate
 
 WANTED = ("smile", "skin", "hair=long", "glasses=none")  # of drawn faces; of other data the first four it knows
-WEIGHTS = 7  # from -2 to 2 deviations
+WEIGHTS = 5  # from -2 to 2 deviations
 READ = 0.75  # chance of ranking two pictures rightly from which an attribute counts as read
 
 

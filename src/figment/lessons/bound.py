@@ -129,7 +129,7 @@ def _drawn(stage: Stage, linear: Linear, path: np.ndarray) -> Any:
     def densities(axes: Any) -> None:
         axes.fill_between(z, Normal(0.0, 1.0).log_prob(z).exp(), color="#c9c3b6", alpha=0.6, linewidth=0)
         axes.plot(z, posterior.log_prob(z).exp(), color=INK, linewidth=2.2, linestyle=(0, (5, 3)))
-        for i, step in enumerate((0, 5, 15, ASCENT)):
+        for i, step in enumerate((0, 2, 5, ASCENT)):
             m, s = path[step, :2]
             axes.plot(z, Normal(m, s).log_prob(z).exp(), color=BOUND, linewidth=2.2, alpha=0.3 + 0.23 * i)
             axes.text(m, float(Normal(m, s).log_prob(torch.tensor(m)).exp()), f"{step}", color=BOUND, fontsize=10,
@@ -145,7 +145,7 @@ def _drawn(stage: Stage, linear: Linear, path: np.ndarray) -> Any:
         ]
     ]  # fmt: skip
     below = [
-        curves("q on its way", densities, "After 0, 5, 15 and 60 steps. Grey: the prior. Dashed: the true "
+        curves("q on its way", densities, "After 0, 2, 5 and 60 steps. Grey: the prior. Dashed: the true "
                "posterior.",
                ("z", "density"))
     ]  # fmt: skip
