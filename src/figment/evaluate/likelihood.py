@@ -14,7 +14,7 @@ from torch import Tensor
 
 from figment.core.data import Dataset, Image, RedrawnSplit, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import HasBound, HasImportance, HasLogProb, Model
+from figment.core.model import EstimatesLogProb, HasBound, HasImportance, HasLogProb, Model
 from figment.core.processes import autocast, resolve_precision
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
@@ -71,12 +71,13 @@ def likelihood(
     units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. With
     `draws`, a bound is that of so many importance weights (see `importance`). `alarms` are for the impossible only.
     """
-    if not isinstance(model, HasLogProb | HasBound):
+    if not isinstance(model, HasLogProb | HasBound | EstimatesLogProb):
         return None
     check_form(model, dataset)
     if isinstance(model.spec.x, Image) and model.spec.x.binary and model.measure == "mass" and not _binary(dataset):
         raise UsageError(f"the model knows black and white pictures only; {dataset.spec.name} has others.")
-    exact = partial(_marginal, model.log_prob, model.spec) if isinstance(model, HasLogProb) else None
+    log_prob = _log_prob(model, seed)
+    exact = partial(_marginal, log_prob, model.spec) if log_prob is not None else None
     bound = model.bound if isinstance(model, HasBound) else None
     if draws is not None:
         if not isinstance(model, HasImportance):
@@ -96,7 +97,8 @@ def likelihood(
     )
     nats = evaluated(exact or bound)  # type: ignore[arg-type]
     kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
-    kind = "estimate" if isinstance(model, HasLogProb) and model.estimated else kind
+    estimated = isinstance(model, EstimatesLogProb) or (isinstance(model, HasLogProb) and model.estimated)
+    kind = "estimate" if estimated else kind
     alarms = []
     if exact and bound:
         below = evaluated(bound)
@@ -190,6 +192,15 @@ def converted(x: Tensor, source: Spec, target: Spec) -> Tensor:
     if isinstance(source.x, Vector) and isinstance(target.x, Vector) and source.x != target.x:
         return target.x.to_model(source.x.to_user(x))
     return x
+
+
+def _log_prob(model: Model, seed: int) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor] | None:
+    """log p(x | c), exact or estimated, of a model that has one."""
+    if isinstance(model, EstimatesLogProb):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return model.log_prob_estimator()
+    return model.log_prob if isinstance(model, HasLogProb) else None
 
 
 def _marginal(
