@@ -13,7 +13,7 @@ from figment.lessons.plate import bars, pictures, plate
 from figment.pictures import COLOURS
 from figment.workbench import draw, reconstruct
 
-STEPS, GAN_STEPS = 1500, 1200
+STEPS, GAN_STEPS = 1500, 2500
 LATENT = 5
 SHOWN, SAMPLES = 10, 1000
 
