@@ -10,8 +10,8 @@ from figment.nn.masked import MaskedMLP
 
 
 class Autoregressive(Transform):
-    """z_i = f(x_i; theta_i(x_1 ... x_(i-1), e)), columns in the `order` given `(D,)`: one pass of the network one way,
-    D passes the other.
+    """z_i = f(x_i; theta_i(x_1 ... x_(i-1), e)), the columns of x `(B, ...)` in the `order` given `(D,)`: the network
+    is run once one way, D times the other.
 
     Papamakarios et al., "Masked autoregressive flow for density estimation" (2017).
     """
@@ -22,11 +22,12 @@ class Autoregressive(Transform):
         self.network = MaskedMLP(order, univariate.count, width, depth, embedding)
 
     def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.univariate.forward(x, self.network(x, e))
-        return z, log_slope.sum(1)
+        z, log_slope = self.univariate.forward(x.flatten(1), self.network(x.flatten(1), e))
+        return z.view_as(x), log_slope.sum(1)
 
     def inverse(self, z: Tensor, e: Tensor | None) -> Tensor:
-        x = torch.zeros_like(z)
+        code = z.flatten(1)
+        x = torch.zeros_like(code)
         for _ in range(self.dimensions):  # after k turns the first k columns are right
-            x = self.univariate.inverse(z, self.network(x, e))
-        return x
+            x = self.univariate.inverse(code, self.network(x, e))
+        return x.view_as(z)

@@ -15,7 +15,7 @@ from figment.core.model import CanEncode, HasLogProb, HasPrior, Learns, Loss, Mo
 from figment.models.flows.autoregressive import Autoregressive
 from figment.models.flows.continuous import Continuous
 from figment.models.flows.coupling import Coupling, alternating
-from figment.models.flows.image import COUNTED, Lattices, Levels
+from figment.models.flows.image import COUNTED, Levels, pyramid
 from figment.models.flows.splines import Spline
 from figment.models.flows.transform import Affine, Chain, Transform
 from figment.nn.embeddings import LabelEmbedding
@@ -138,7 +138,7 @@ def _transform(config: FlowConfig, spec: Spec, label: int) -> Transform:
     size, dimensions = (config.width, config.blocks, label), spec.x.dimensions
     if isinstance(spec.x, Image):
         unit = Spline(config.bins, 0.0, 1.0, tails=False)
-        return Chain([Levels(spec.x.channels, spec.x.levels), Lattices(spec.x.shape, unit, *size)])
+        return Chain([Levels(spec.x.channels, spec.x.levels), pyramid(spec.x.shape, unit, *size)])
     curve = Affine(config.bound) if config.transform == "coupling" else Spline(config.bins, -REACH, REACH, tails=True)
     if config.transform == "continuous":
         return Continuous(dimensions, config.steps, *size)

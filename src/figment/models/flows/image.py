@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from figment.nn.lattice import PhaseNet
 COARSE = 64  # pixels of a lattice that is mapped one by one
 COUNTED = 100  # updates whose grey levels are counted
 FLOOR = 2e-3  # share of [0, 1] that is divided equally among grey levels
-PHASES = ((3,), (1, 2))  # of each 2 x 2 pixels 0 1 / 2 3: which are mapped first, and which then; 0 is coarser
+ORDER, BACK = [0, 3, 1, 2], [0, 2, 3, 1]  # the turn of the pixels 0 1 / 2 3 of a block, and from there back
+TURNS = ((1, 2), (2, 4))  # which are mapped at once, after the first, which is of the coarser scale
 
 
 class Levels(Transform):
@@ -69,108 +71,74 @@ class Levels(Transform):
         return x.view(z.shape[1], z.shape[0], *z.shape[2:]).transpose(0, 1)
 
 
-class Lattices(Transform):
-    """u in [0, 1] -> u in [0, 1], `(B, C, H, W)`, by scales: pixels (odd, odd) given pixels (even, even), then (even,
-    odd) and (odd, even) given both; then the pixels (even, even), a picture of half the size, in the same way; the last
-    few one after the other. Each pixel leaves as soon as it is mapped.
+class Scale(Transform):
+    """u in [0, 1] -> z in [0, 1], `(B, C, H, W)`: the pixels (even, even), a picture of half the size, in the same way;
+    those (odd, odd) by curves that the former choose; the rest by curves that all of those choose.
 
-    Any H and W: 2 x 2 blocks beyond an odd side are filled up for the networks alone. Dinh et al., "Density estimation
-    using Real NVP" (2017), for multi-scale couplings; Reed et al., "Parallel multiscale autoregressive density
-    estimation" (2017), for the order; Durkan et al., "Neural spline flows" (2019), for the curves.
+    A lattice of few pixels is mapped one by one. Any H and W: 2 x 2 blocks beyond an odd side are filled up with 1/2,
+    for the networks alone. Dinh et al., "Density estimation using Real NVP" (2017), for couplings on several scales;
+    Reed et al., "Parallel multiscale autoregressive density estimation" (2017), for the order.
     """
 
     def __init__(self, shape: tuple[int, int, int], spline: Spline, width: int, blocks: int, embedding: int):
         super().__init__()
-        channels, height, wide = shape
+        channels, *sides = shape
+        size = (spline.count, width, blocks, embedding)
         self.spline = spline
-        scales = []
-        while height * wide > COARSE:
-            scales.append(
-                nn.ModuleList(
-                    PhaseNet(channels, len(phases), spline.count, width, blocks, embedding) for phases in PHASES
-                )
-            )
-            height, wide = (height + 1) // 2, (wide + 1) // 2
-        self.scales = nn.ModuleList(scales)
-        order = torch.arange(channels * height * wide)
-        self.coarsest = Autoregressive(order, spline, 4 * width, blocks, embedding)
+        self.nets = nn.ModuleList(PhaseNet(channels, first, last - first, *size) for first, last in TURNS)
+        height, wide = ((side + 1) // 2 for side in sides)
+        self.coarser = pyramid((channels, height, wide), spline, width, blocks, embedding)
+
+    def _turns(self) -> Iterator[tuple[PhaseNet, slice]]:
+        for net, turn in zip(self.nets, TURNS):
+            assert isinstance(net, PhaseNet)
+            yield net, slice(*turn)
 
     def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
-        total, scale, done = x.new_zeros(len(x)), x, []
-        for nets in self.scales:
-            assert isinstance(nets, nn.ModuleList)
-            blocks, inside = blocked(scale)
-            mapped = blocks
-            for net, phases, known in steps(nets):
-                pixels = blocks[..., phases, :]
-                features = net.features(hidden(blocks, known), e)
-                parts = [
-                    self.spline.forward(pixels[..., c], net.theta(features, pixels[..., :c])) for c in range(len(x[0]))
-                ]
-                y, log_slope = (torch.stack(part, -1) for part in zip(*parts))
-                mapped = mapped.index_copy(3, torch.tensor(phases, device=x.device), y)
-                total = total + (log_slope * inside[..., phases, :]).flatten(1).sum(1)
-            done.append(mapped)
-            scale = scale[..., ::2, ::2]
-        z, log_det = self.coarsest(scale.flatten(1), e)
-        return self._joined(z.view_as(scale), done, x), total + log_det
-
-    def _joined(self, z: Tensor, done: list[Tensor], like: Tensor) -> Tensor:
-        """The picture `(B, C, H, W)` of its scales' blocks, finest first, and of its coarsest lattice z."""
-        sizes = [like.shape[2:]]
-        for _ in done:
-            sizes.append(torch.Size((side + 1) // 2 for side in sizes[-1]))
-        for blocks, size in zip(reversed(done), reversed(sizes[:-1])):
-            z = unblocked(torch.cat([z.permute(0, 2, 3, 1)[:, :, :, None], blocks[..., 1:, :]], 3), size)
-        return z
+        blocks, inside = blocked(x)
+        z, total = self.coarser(x[..., ::2, ::2], e)
+        mapped = [z.permute(0, 2, 3, 1).unsqueeze(3)]
+        for net, now in self._turns():
+            features, pixels = net.features(blocks[..., : now.start, :], e), blocks[..., now, :]
+            curves = (net.theta(features, pixels[..., :c]) for c in range(x.shape[1]))
+            pairs = [self.spline.forward(pixels[..., c], theta) for c, theta in enumerate(curves)]
+            y, log_slope = (torch.stack(part, -1) for part in zip(*pairs))
+            mapped.append(y)
+            total = total + (log_slope * inside[..., now, :]).flatten(1).sum(1)
+        return unblocked(torch.cat(mapped, 3), x.shape[2:]), total
 
     def inverse(self, z: Tensor, e: Tensor | None) -> Tensor:
-        codes = [z]
-        for _ in self.scales:
-            codes.append(codes[-1][..., ::2, ::2])
-        x = self.coarsest.inverse(codes[-1].flatten(1), e).view_as(codes[-1])
-        for nets, code in zip(reversed(self.scales), reversed(codes[:-1])):
-            assert isinstance(nets, nn.ModuleList)
-            blocks, inside = blocked(code)
-            blocks = torch.cat([x.permute(0, 2, 3, 1)[:, :, :, None], blocks[..., 1:, :]], 3)
-            for net, phases, known in steps(nets):
-                features = net.features(hidden(blocks, known), e)
-                found = blocks[..., phases, :0]
-                for c in range(len(z[0])):
-                    pixel = self.spline.inverse(blocks[..., phases, c], net.theta(features, found))
-                    found = torch.cat([found, pixel[..., None]], -1)
-                found = torch.where(inside[..., phases, :] > 0, found, 0.5)
-                blocks = blocks.index_copy(3, torch.tensor(phases, device=z.device), found)
-            x = unblocked(blocks, code.shape[2:])
-        return x
+        codes, inside = blocked(z)
+        blocks = self.coarser.inverse(z[..., ::2, ::2], e).permute(0, 2, 3, 1).unsqueeze(3)
+        for net, now in self._turns():
+            features, code = net.features(blocks, e), codes[..., now, :]
+            pixels = code[..., :0]
+            for c in range(z.shape[1]):
+                pixel = self.spline.inverse(code[..., c], net.theta(features, pixels))
+                pixels = torch.cat([pixels, pixel.unsqueeze(-1)], -1)
+            blocks = torch.cat([blocks, torch.where(inside[..., now, :] > 0, pixels, 0.5)], 3)
+        return unblocked(blocks, z.shape[2:])
 
 
-def steps(nets: nn.ModuleList) -> Iterator[tuple[PhaseNet, list[int], int]]:
-    """The network, the phases that it maps, and how many are known by then, as a mask of bits."""
-    known = 1
-    for net, phases in zip(nets, PHASES):
-        assert isinstance(net, PhaseNet)
-        yield net, list(phases), known
-        known |= sum(1 << phase for phase in phases)
-
-
-def hidden(blocks: Tensor, known: int) -> Tensor:
-    """Blocks `(B, h, w, 4, C)` with the phases that are not known set to 1/2."""
-    seen = torch.tensor([bool(known >> phase & 1) for phase in range(4)], device=blocks.device)
-    return torch.where(seen[:, None], blocks, 0.5)
+def pyramid(shape: tuple[int, int, int], spline: Spline, width: int, blocks: int, embedding: int) -> Transform:
+    """A picture's scales, down to where its pixels are mapped one by one."""
+    if shape[1] * shape[2] > COARSE:
+        return Scale(shape, spline, width, blocks, embedding)
+    return Autoregressive(torch.arange(math.prod(shape)), spline, 4 * width, blocks, embedding)
 
 
 def blocked(x: Tensor) -> tuple[Tensor, Tensor]:
-    """`(B, C, H, W)` -> its 2 x 2 blocks `(B, h, w, 4, C)`, filled up with 1/2, and which of their pixels it has."""
+    """`(B, C, H, W)` -> the pixels of its 2 x 2 blocks in their turn `(B, h, w, 4, C)`, and 1 for each that it has."""
     height, width = x.shape[2:]
     pad = (0, width % 2, 0, height % 2)
-    inside = F.pad(x.new_ones(1, 1, height, width), pad)
-    return tuple(
-        F.pixel_unshuffle(part, 2).unflatten(1, (-1, 4)).permute(0, 3, 4, 2, 1)
-        for part in (F.pad(x, pad, value=0.5), inside)
+    pixels, inside = (
+        F.pixel_unshuffle(part, 2).unflatten(1, (-1, 4)).permute(0, 3, 4, 2, 1)[..., ORDER, :]
+        for part in (F.pad(x, pad, value=0.5), F.pad(x.new_ones(1, 1, height, width), pad))
     )
+    return pixels, inside
 
 
-def unblocked(blocks: Tensor, size: tuple[int, ...]) -> Tensor:
+def unblocked(blocks: Tensor, size: Sequence[int]) -> Tensor:
     """The picture `(B, C, *size)` of blocks `(B, h, w, 4, C)`."""
-    return F.pixel_shuffle(blocks.permute(0, 4, 3, 1, 2).flatten(1, 2), 2)[..., : size[0], : size[1]]
+    planes = blocks[..., BACK, :].permute(0, 4, 3, 1, 2).flatten(1, 2)
+    return F.pixel_shuffle(planes, 2)[..., : size[0], : size[1]]
