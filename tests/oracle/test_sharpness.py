@@ -7,7 +7,9 @@ import torch
 
 from figment.data import parse
 from figment.evaluate.measure import measure
+from figment.evaluate.report import evaluate
 from figment.evaluate.sharpness import sharpness
+from figment.workbench import train
 
 
 @pytest.mark.parametrize("size", [(1, 5, 9), (3, 7, 4)])
@@ -33,3 +35,9 @@ def test_evaluation_sets_samples_beside_data() -> None:
     assert real is not None and soft is not None
     assert real["sharpness"] == pytest.approx(real["sharpness_real"], rel=0.15)
     assert soft["sharpness"] < 0.25 * soft["sharpness_real"]
+
+
+def test_what_is_rebuilt_is_set_beside_what_was_given(tmp_path) -> None:
+    """A code of one number leaves little more than the mean picture."""
+    figures = evaluate(train("autoencoder", "digits", tmp_path / "run", steps=30, model__latent=1))["reconstruction"]
+    assert 0 < figures["sharpness"] < 0.5 * figures["sharpness_real"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from figment.core.data import Dataset, Spec
+from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, CanSample, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
@@ -22,6 +22,7 @@ from figment.evaluate.likelihood import check_form, converted, given, likelihood
 from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import rows_of
+from figment.evaluate.sharpness import sharpness
 from figment.evaluate.speed import speed
 
 Progress = Callable[[str], None]
@@ -39,6 +40,7 @@ METRICS = {
     "memorisation": "share of samples closer to a training item than held-out data is",
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",
+    "sharpness": "variance of the Laplacian of pictures that are drawn or rebuilt, beside that of data",
     "reconstruction": "error of held-out items encoded and decoded",
     "active_units": "latent dimensions that carry information, of a model with a posterior",
     "aggregate": "KL(q(z) || p(z)) in nats: codes of all data against the prior, between two bounds",
@@ -133,20 +135,25 @@ def _told(say: Progress) -> Callable[[float], None]:
 
 @torch.no_grad()
 def reconstruction(model: Model, dataset: Dataset, n: int = 1000) -> dict[str, float] | None:
-    """`mse` a dimension of held-out rows encoded and decoded, in model range, and `psnr` in dB of a range of 2; None
-    for a model that does not encode and decode."""
+    """`mse` a dimension of held-out rows encoded and decoded, in model range, `psnr` in dB of a range of 2, and of
+    pictures their mean `sharpness` and that of the given ones; None for a model that does not encode and decode."""
     if not (isinstance(model, CanEncode) and isinstance(model, CanDecode)):
         return None
     rows = np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
-    total = 0.0
+    total, sharp = 0.0, torch.zeros(2, dtype=torch.float64)
     for part in np.array_split(rows, math.ceil(len(rows) / 250)):
         batch = dataset.held_out.gather(part).to(model.device)
         x = converted(batch.x, dataset.spec, model.spec).to(model.device)
         c = {key: batch.c[key] for key in given(model, dataset)}
         decoded = model.decode(model.encode(x, c), c)
         total += float((decoded.float() - x).square().flatten(1).mean(1).double().sum())
+        if isinstance(dataset.spec.x, Image):
+            sharp += torch.stack([sharpness(pictures).double().sum().cpu() for pictures in (decoded, x)])
     mse = total / len(rows)
-    return {"mse": mse, "psnr": 10 * math.log10(4 / max(mse, 1e-12)), "n": len(rows)}
+    figures = {"mse": mse, "psnr": 10 * math.log10(4 / max(mse, 1e-12)), "n": len(rows)}
+    if isinstance(dataset.spec.x, Image):
+        figures |= dict(zip(("sharpness", "sharpness_real"), (sharp / len(rows)).tolist()))
+    return figures
 
 
 def evaluate_folders(a: str, b: str, n: int | None = None, features: str | None = None) -> dict[str, Any]:
