@@ -52,7 +52,9 @@ def test_the_wrong_formula_is_measured_and_written(tmp_path: Path) -> None:
     assert told["figures"]["kl"] == pytest.approx(0.5966, abs=1e-4)
     assert told["figures"]["printed"] == pytest.approx(-0.5268, abs=1e-4)
     assert all(claim["holds"] for claim in told["claims"])
-    assert json.loads((tmp_path / "wrong-kl.json").read_text())["figures"] == told["figures"]
+    written = json.loads((tmp_path / "wrong-kl.json").read_text())
+    assert written["figures"] == told["figures"]
+    assert [claim["holds"] for claim in written["claims"]] == [True] * 4
     assert "0.5966" in (tmp_path / "wrong-kl.md").read_text()
     assert read_recipe(tmp_path / "wrong-kl.png")["lesson"] == "wrong-kl"
 

@@ -91,7 +91,7 @@ def _write(lesson: Lesson, stage: Stage, told: Told, out: Path, seconds: dict[st
         "title": lesson.title,
         **made,
         "figures": dict(told.figures),
-        "claims": [vars(claim) for claim in told.claims],
+        "claims": [{**vars(claim), "holds": bool(claim.holds)} for claim in told.claims],
         "files": files,
         "runs": stage.used,
         **seconds,
