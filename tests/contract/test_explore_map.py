@@ -153,3 +153,15 @@ def test_white_codes_keep_their_distance(root: Path) -> None:
         ratio = seen[-1].norm(dim=1).view(2, 3) / code.z.norm(dim=1, keepdim=True)
         assert torch.allclose(ratio[:, 1], torch.ones(2))
         assert torch.allclose(ratio, torch.ones(2, 3), atol=1e-4) == (kind == "gan")
+
+
+def test_groups_found_without_labels_colour_the_map(root: Path) -> None:
+    scene = Scene(trained(root, "gaussian-mixture", "digits"))
+    found = explore(scene, "map", (), {"clusters": 10, "items": 400}).figures["clusters"]
+    assert found["count"] == 10
+    assert found["purity"] > 0.6
+    assert found["mutual_information"] > 0.5
+    untold = explore(scene, "map", (), {"clusters": "mean-shift", "items": 200}).figures
+    assert untold["clusters"]["count"] >= 1
+    assert untold["coloured_by"] == "clusters"
+    assert explore(scene, "map", (), {"clusters": 3, "color": "label"}).figures["coloured_by"] == "label"

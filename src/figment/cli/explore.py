@@ -27,6 +27,7 @@ def explore(
     positive: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it.")] = None,
     negative: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it not.")] = None,
     color: Annotated[str | None, typer.Option(help="map: what colours the codes, label or a factor.")] = None,
+    clusters: Annotated[str | None, typer.Option(help="map: groups by k-means, or mean-shift.")] = None,
     corrupt: Annotated[str | None, typer.Option(help="reconstruct: damage the pictures first.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="compress: to the bit, by the model's masses.")] = False,
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
@@ -42,7 +43,10 @@ def explore(
     from figment.explorer.files import destination, divide, save
 
     flags = {"steps": steps, "spherical": spherical or None, "image": image, "color": color, "corrupt": corrupt}
-    flags["lossless"] = lossless or None
+    flags |= {
+        "lossless": lossless or None,
+        "clusters": int(clusters) if clusters and clusters.isdecimal() else clusters,
+    }
     flags |= {key: str(path) for key, path in {"positive": positive, "negative": negative}.items() if path}
     settings, sampling, rest = divide(name, words or [], {k: v for k, v in flags.items() if v is not None})
     out = destination(run, name, out)

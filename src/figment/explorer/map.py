@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -19,6 +19,7 @@ from figment.explorer import map_picture
 from figment.explorer.scene import Found, Scene
 from figment.latent import map as space
 from figment.latent.codes import Code, Codec
+from figment.models.classical.clusters import k_means, mean_shift, purity
 
 ITEMS = {"encoder": 2000, "equation": 300, "search": 100}  # items shown, by what encoding one costs
 DRAWS = {"encoder": 2000, "equation": 300, "search": 1000}  # points that areas and gaps are shares of
@@ -29,6 +30,9 @@ class Options(Config):
     """What the map shows."""
 
     color: str | None = pydantic.Field(None, description="what colours the codes: label, or a factor of the data")
+    clusters: Annotated[int, pydantic.Field(ge=1, le=64)] | Literal["mean-shift"] | None = pydantic.Field(
+        None, description="colour by groups found without labels: so many by k-means, or as many as mean-shift finds"
+    )
     items: int | None = pydantic.Field(
         None, ge=20, le=20_000, description="items shown (None: 2000; 100 of slow codes)"
     )
@@ -119,8 +123,11 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     if survey.dimensions < 2:
         raise UsageError("one latent dimension makes no map: see what it does with `traverse`.")
     spec = scene.model.spec
-    colouring = coloured(scene.dataset.spec, survey.training.batch, survey.shown.batch, options.color)
     figures = {"items": len(survey.shown.codes), "dimensions": survey.dimensions, "region": survey.region}
+    colouring = coloured(scene.dataset.spec, survey.training.batch, survey.shown.batch, options.color)
+    if options.clusters is not None:
+        found, figures["clusters"] = clustered(survey, options.clusters, scene.seed, colouring)
+        colouring = found if options.color is None else colouring
     figures |= {"gaps": float(survey.missing(survey.draws).mean()), "coloured_by": colouring and colouring.name}
     if colouring is not None and colouring.levels:
         figures |= classes(survey, colouring)
@@ -150,6 +157,30 @@ def coloured(spec: Spec, training: Batch, shown: Batch, name: str | None) -> Col
     if name not in known:
         raise UsageError(f"--color {name}: {spec.name} has nothing of that name. {did_you_mean(name, known)}")
     return Colouring(name, known[name], *(_values(batch, name, factors) for batch in (training, shown)))
+
+
+def clustered(
+    survey: Survey, clusters: int | str, seed: int, truth: Colouring | None
+) -> tuple[Colouring, dict[str, Any]]:
+    """Groups of the training items' codes, and how well those of held-out items agree with the levels of `truth`:
+    purity, and mutual information normalised to [0, 1] (Strehl & Ghosh, "Cluster ensembles", 2002)."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    codes, shown = survey.training.codes, survey.shown.codes
+    found = (
+        k_means(codes, min(clusters, len(codes)), seed) if isinstance(clusters, int) else mean_shift(codes, None, seed)
+    )
+    assigned = found.nearest(shown)
+    shares = np.bincount(assigned, minlength=len(found.centres)) / len(shown)
+    figures: dict[str, Any] = {"count": len(found.centres), "shares": shares.tolist()}
+    figures["inertia_per_dimension"] = found.inertia / codes.size
+    if truth is not None and truth.levels:
+        seen = np.isfinite(truth.shown)
+        labels = truth.shown[seen].astype(int)
+        figures |= {"against": truth.name, "purity": purity(assigned[seen], labels)}
+        figures["mutual_information"] = float(normalized_mutual_info_score(labels, assigned[seen]))
+    levels = tuple(f"group {i + 1}" for i in range(len(found.centres)))
+    return Colouring("clusters", levels, found.assigned.astype(float), assigned.astype(float)), figures
 
 
 def _values(batch: Batch, name: str, factors: Any) -> np.ndarray:
