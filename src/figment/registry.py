@@ -20,6 +20,7 @@ MODELS = {
     "autoencoder": "figment.models.autoencoders.autoencoder:AutoencoderConfig",
     "with-prior": "figment.models.autoencoders.with_prior:WithPriorConfig",
     "vae": "figment.models.autoencoders.vae:VAEConfig",
+    "vq-vae": "figment.models.autoencoders.vq_vae:VQVAEConfig",
     "rbm": "figment.models.energy.rbm:RBMConfig",
     "gan": "figment.models.adversarial.gan:GANConfig",
     "flow": "figment.models.flows.flow:FlowConfig",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 LINES = 20  # of the log, that a sign must hold for
 INEXACT = 1e-2  # of the range of x (standard deviations of rows), that an inverse is off
+FEW = 3.0  # symbols of a codebook, by perplexity
 SILENT = 0.05  # nats of KL, of all latent dimensions together
 
 
@@ -30,6 +32,13 @@ def from_log(lines: Sequence[Mapping[str, float]]) -> list[str]:
         found.append(
             f"the discriminator has won: for {LINES} lines of the log it tells every sample from the data, so the "
             "generator learns little. Try a larger model.gamma or a smaller training.lr."
+        )
+    perplexity = [line.get("autoencoder.perplexity", math.inf) for line in last]
+    if max(perplexity) < FEW:
+        found.append(
+            f"codebook collapse: for {LINES} lines of the log {perplexity[-1]:.1f} symbols are used, so codes say "
+            "little of the data. Let unused vectors be put where the data is, model.revive=true; else pull the encoder "
+            "to the codebook more, model.commitment=1, or take a smaller training.lr."
         )
     if "kl" in last[-1] and (max(line.get("kl", 1.0) for line in last) <= SILENT or _inactive(last)):
         found.append(

@@ -53,9 +53,12 @@ class Pyramid:
 
 
 class Encoder(nn.Module):
-    """`(B, C, H, W)` -> `(B, outputs)`, modulated by an embedding `(B, E)` where there is one."""
+    """`(B, C, H, W)` -> `(B, outputs)`, or `(B, outputs, h, w)` of the lowest level where not `flat`; modulated by an
+    embedding `(B, E)` where there is one."""
 
-    def __init__(self, shape: tuple[int, int, int], outputs: int, width: int, blocks: int, embedding: int = 0):
+    def __init__(
+        self, shape: tuple[int, int, int], outputs: int, width: int, blocks: int, embedding: int = 0, flat: bool = True
+    ):
         super().__init__()
         pyramid = Pyramid(*shape[1:], width)
         self.padding = pyramid.padding
@@ -66,7 +69,8 @@ class Encoder(nn.Module):
                 layers.append(nn.Conv2d(pyramid.channels[level - 1], channels, 4, stride=2, padding=1))
             layers += [Residual(channels, embedding) for _ in range(blocks)]
         self.layers = nn.ModuleList(layers)
-        self.project_out = nn.Linear(pyramid.features, outputs)
+        self.flat = flat
+        self.project_out = nn.Linear(pyramid.features, outputs) if flat else nn.Conv2d(pyramid.channels[-1], outputs, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
@@ -75,23 +79,26 @@ class Encoder(nn.Module):
         h = self.project_in(h)
         for layer in self.layers:
             h = layer(h, embedding) if isinstance(layer, Residual) else layer(F.silu(h))
-        return self.project_out(F.silu(h).flatten(1)).float()
+        h = F.silu(h)
+        return self.project_out(h.flatten(1) if self.flat else h).float()
 
 
 class Decoder(nn.Module):
-    """`(B, inputs)` -> `(B, C, H, W)`: the encoder's mirror image.
+    """`(B, inputs)`, or `(B, inputs, h, w)` where not `flat`, -> `(B, C, H, W)`: the encoder's mirror image.
 
     Each doubling is a 4x4 transposed convolution of stride 2, which contains nearest up-sampling followed by a 3x3
     convolution at a fraction of its cost, and covers every pixel equally (Odena et al., "Deconvolution and
     checkerboard artifacts", 2016).
     """
 
-    def __init__(self, inputs: int, shape: tuple[int, int, int], width: int, blocks: int, embedding: int = 0):
+    def __init__(
+        self, inputs: int, shape: tuple[int, int, int], width: int, blocks: int, embedding: int = 0, flat: bool = True
+    ):
         super().__init__()
         pyramid = Pyramid(*shape[1:], width)
         self.size = shape[1:]
         self.bottom = (pyramid.channels[-1], *pyramid.bottom)
-        self.project_in = nn.Linear(inputs, pyramid.features)
+        self.project_in = nn.Linear(inputs, pyramid.features) if flat else nn.Conv2d(inputs, pyramid.channels[-1], 1)
         layers: list[nn.Module] = []
         downwards = [width // 2 if pyramid.halved else width, *pyramid.channels]
         for level in reversed(range(len(pyramid.channels))):
@@ -103,7 +110,7 @@ class Decoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.project_in(z).view(-1, *self.bottom).contiguous(memory_format=torch.channels_last)
+        h = self.project_in(z).reshape(-1, *self.bottom).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             h = layer(h, embedding) if isinstance(layer, Residual) else layer(F.silu(h))
         height, width = self.size

@@ -16,6 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder": {"model": {"kind": "autoencoder"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
     "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},
+    "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "rbm": {"model": {"kind": "rbm"}, "training": {"lr": 1e-2}},
     "gan": {
         "model": {"kind": "gan"},
