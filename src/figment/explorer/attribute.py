@@ -124,20 +124,21 @@ def _read(scene: Scene, name: str, along: Direction, weights: Tensor) -> dict[st
 
 
 def _judged(readings: np.ndarray, truth: np.ndarray, name: str) -> dict[str, Any]:
-    """Readings `(B, A, F)` of faces: the attribute's mean at each weight, whether it only rises, and how often each
-    other factor is still read as it was drawn `(B, F)`; what cannot be read is not kept."""
+    """Readings `(B, A, F)` of faces: the attribute's mean at each weight (of a level: the share that is read as it),
+    whether it rises and never falls, and how often each other factor is read as it was drawn `(B, F)`; what cannot be
+    read is not kept."""
     factor, _, level = name.partition("=")
     place = faces.NAMES.index(factor)
     read = readings[..., place]
     if level:
-        read = np.where(np.isfinite(read), read == FACTORS[place].levels.index(level), np.nan)
+        read = (read == FACTORS[place].levels.index(level)).astype(float)
     seen = np.isfinite(read)
     mean = np.where(seen, read, 0).sum(0) / np.where(seen.any(0), seen.sum(0), np.nan)
     right = np.stack([faces.agree(truth, readings[:, a]) for a in range(readings.shape[1])], 1)
     kept = {part: float(right[..., k].mean()) for k, part in enumerate(faces.NAMES) if k != place}
     return {
         "mean": mean.tolist(),
-        "monotone": bool((np.diff(mean) > 0).all()),
+        "rises": bool((np.diff(mean) >= 0).all() and mean[-1] > mean[0]),
         "kept": kept,
         "least_kept": min(kept.values()),
         "unreadable": float(np.isnan(readings).mean()),

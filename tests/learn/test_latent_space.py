@@ -1,0 +1,133 @@
+"""What trained codes hold: maps, attributes, disentanglement. On `faces`, and on real data with FIGMENT_DATA set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+import figment
+from figment.core.data import Image
+from figment.data import parse
+from figment.evaluate.features import features_for
+from figment.evaluate.report import evaluate
+from figment.explorer.attribute import swept
+from figment.explorer.scene import Scene, explore
+from figment.latent.attribute import direction
+
+pytestmark = pytest.mark.timeout(3600)
+WEIGHTS = torch.linspace(-2, 2, 9)
+FIVE = ("mouth", "eyes", "width", "skin", "background=mint")
+
+
+def mnist() -> str:
+    folder = os.environ.get("FIGMENT_DATA")
+    if not folder:
+        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
+    return str(Path(folder) / "mnist")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("latent")
+
+
+@pytest.mark.learn
+def test_five_attributes_of_faces_move_alone(root: Path) -> None:
+    """The oracle reads the attribute rising with the weight, and each other factor as it was in 85 of 100 pictures."""
+    settings: dict[str, Any] = {"model__latent": 32, "model__conditional": False}
+    settings |= {"training__batch": 64, "training__optimiser": "muon", "training__lr": 5e-3}
+    run = figment.train("vae", "faces", root / "faces", steps=2000, training__previews=0, **settings)
+    scene = Scene(run.path)
+    for name in FIVE:
+        read = explore(scene, "attribute", [name], {"count": 1}).figures["oracle"]
+        assert read["rises"], (name, read)
+        assert read["least_kept"] >= 0.85, (name, read)
+
+
+@pytest.mark.learn
+@pytest.mark.parametrize("seed", range(3))
+def test_total_correlation_disentangles(seed: int, root: Path) -> None:
+    """MIG of objective=tc, and of beta = 4, is higher than that of the plain bound."""
+    base: dict[str, Any] = {
+        "data": parse("faces", {"size": 16, "label": "none"}),
+        "steps": 800,
+        "seed": seed,
+        "training__previews": 0,
+    }
+    base |= {"model__size": "tiny", "model__latent": 10, "model__conditional": False, "model__sigma": 0.3}
+    base |= {"training__batch": 64, "training__optimiser": "muon", "training__lr": 5e-3}
+    mig = {
+        name: evaluate(figment.train("vae", out=root / f"{name}-{seed}", **base, **settings), n=100)["latent"]["mig"]
+        for name, settings in {
+            "plain": {},
+            "beta": {"model__beta": 4.0},
+            "tc": {"model__objective": "tc", "model__beta": 8.0},
+        }.items()
+    }
+    assert mig["tc"] > mig["plain"], mig
+    assert mig["beta"] > mig["plain"], mig
+
+
+@pytest.mark.smoke
+def test_a_plane_of_codes_has_unequal_areas_gaps_and_jumps_without_a_prior(root: Path) -> None:
+    found = {}
+    for kind in ("autoencoder", "vae"):
+        settings: dict[str, Any] = {"model__latent": 2, "model__conditional": False, "model__size": "tiny"}
+        run = figment.train(kind, "digits", root / kind, steps=1000, training__batch=64, **settings)
+        found[kind] = explore(Scene(run.path), "map").figures
+    plain, variational = found["autoencoder"], found["vae"]
+    assert min(plain["neighbour_accuracy"], variational["neighbour_accuracy"]) >= 0.65, found
+    assert max(plain["areas"].values()) > 3 * min(plain["areas"].values()), plain
+    assert plain["gaps"] > 0.15 > variational["gaps"], found
+    assert plain["jump"]["largest"] > variational["jump"]["largest"], found
+
+
+def thickness(x: torch.Tensor) -> torch.Tensor:
+    """Mean ink of pictures `(N, 1, H, W)`."""
+    return (x.clamp(-1, 1) + 1).flatten(1).mean(1) / 2
+
+
+def slant(x: torch.Tensor) -> torch.Tensor:
+    """Covariance of ink's place across with its place down, relative to its variance down: `(N,)`."""
+    ink = (x.clamp(-1, 1)[:, 0] + 1).double() + 1e-9
+    ink = ink / ink.sum((1, 2), keepdim=True)
+    down, across = torch.meshgrid(*(torch.arange(side).double() for side in ink.shape[1:]), indexing="ij")
+    rows, columns = (place - (ink * place).sum((1, 2), keepdim=True) for place in (down, across))
+    return (ink * rows * columns).sum((1, 2)) / (ink * rows * rows).sum((1, 2))
+
+
+@pytest.mark.learn
+def test_thickness_and_slant_of_digits(root: Path, tmp_path: Path) -> None:
+    """Two folders of pictures give a direction; along it what they differ in rises, and digits stay what they are."""
+    settings: dict[str, Any] = {"model__latent": 16, "model__conditional": False}
+    run = figment.train("vae", mnist(), root / "digits", steps=1500, **settings)
+    scene = Scene(run.path)
+    form = scene.model.spec.x
+    assert isinstance(form, Image)
+    net = features_for(scene.dataset)
+    pool, held = scene.dataset.train.gather(np.arange(2000)), scene.dataset.held_out.gather(np.arange(200))
+    for measure in (thickness, slant):
+        order = measure(pool.x).argsort()
+        folders = {}
+        for side, rows in (("negative", order[:300]), ("positive", order[-300:])):
+            folders[side] = tmp_path / measure.__name__ / side
+            folders[side].mkdir(parents=True)
+            for i, pixels in enumerate(form.to_user(pool.x[rows])):
+                PIL.Image.fromarray(pixels[..., 0]).save(folders[side] / f"{i}.png")
+        figures = explore(scene, "attribute", [], {side: str(path) for side, path in folders.items()}).figures
+        assert figures["auroc"] >= 0.9, figures
+        assert (np.diff(figures["encoder_reads"]) > 0).all(), figures
+        ends = torch.cat([order[:300], order[-300:]])
+        codes = scene.codec.encode(pool.x[ends], {}).z
+        along = direction(codes, torch.arange(600) // 300 * 1.0)
+        x = swept(scene, scene.codec.encode(held.x, {}), along, WEIGHTS)
+        moved = measure(x.flatten(0, 1)).view(200, 9).mean(0)
+        assert (moved.diff() > 0).all(), moved
+        kept = net.classify(x.flatten(0, 1)).argmax(1).view(200, 9) == held.c["label"][:, None]
+        assert kept.double().mean() >= 0.8, kept.double().mean(0)
