@@ -55,7 +55,7 @@ def test_limits_refuse_the_share_asked_for():
     generator = torch.Generator().manual_seed(0)
     score = {"a": torch.randn(20_000, generator=generator), "b": torch.randn(20_000, generator=generator)}
     posterior = torch.randn(20_000, 3, generator=generator).log_softmax(1)
-    judged = Judged(posterior, score, torch.zeros(20_000))
+    judged = Judged(posterior, score)
     for share in (0.0, 0.05, 0.2):
         refused = [reason for reason in Limits.of(judged, share).reasons(judged) if reason]
         assert abs(len(refused) / 20_000 - share) < 0.1 * share + 1e-9
@@ -90,8 +90,11 @@ def test_digits_are_read_noise_is_refused_and_failures_are_named(tmp_path: Path)
     folder.mkdir()
     for i, picture in enumerate(np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)):
         PIL.Image.fromarray(picture).save(folder / f"{i}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
     noise = classify(run, str(folder), reject=0.1)
     assert noise["n"] == 60
+    assert list(noise["skipped"]) == ["broken.png"]
+    assert {item["item"] for item in noise["items"]} == {f"{i}.png" for i in range(60)}
     assert noise["rejected"] > 0.95
     assert noise["auroc"]["likelihood"] > 0.99
     assert "accuracy" not in noise

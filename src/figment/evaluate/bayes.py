@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Split
+from figment.core.data import Dataset
 from figment.core.errors import UsageError
 from figment.core.model import HasBound, HasImportance, HasLogProb, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
-from figment.evaluate.likelihood import check_form, converted, importance
+from figment.data.items import Items, items
+from figment.evaluate.likelihood import check_form, importance
 from figment.evaluate.memorisation import auroc
 from figment.evaluate.outliers import Scores, scores_of, typicality
 
@@ -56,11 +57,23 @@ def log_joint(model: Model, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows as the model sees them: log p(y | x) `(N, K)`, outlier scores by name `(N,)`, labels `(N,)` (-1: none)."""
+    """Items as the model sees them: log p(y | x) `(N, K)`, and outlier scores by name `(N,)`."""
 
     posterior: Tensor
     scores: Scores
-    label: Tensor
+
+    @classmethod
+    def of(cls, model: Model, x: Tensor) -> Judged:
+        """Of items x in model range."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            joint = log_joint(model, x.to(model.device)).cpu()
+        return cls(joint.log_softmax(1), scores_of(model, x.to(model.device), joint.logsumexp(1)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Judged]) -> Judged:
+        scores = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+        return cls(torch.cat([part.posterior for part in parts]), scores)
 
     @property
     def surest(self) -> Tensor:
@@ -70,26 +83,6 @@ class Judged:
     def measured_from(self, normal: Tensor) -> Judged:
         """With the score that needs the likelihood scores of normal rows `(M,)`."""
         return replace(self, scores={**self.scores, "typicality": typicality(self.scores["likelihood"], normal)})
-
-
-def judge(model: Model, dataset: Dataset, split: Split, rows: Sequence[int] | np.ndarray, watch: Watch) -> Judged:
-    """The rows of a split, judged in parts."""
-    parts: list[Judged] = []
-    with torch.random.fork_rng(), watch("judging", len(rows)) as advance:
-        torch.manual_seed(0)
-        for start in range(0, len(rows), CHUNK):
-            batch = split.gather(np.asarray(rows[start : start + CHUNK]))
-            x = converted(batch.x, dataset.spec, model.spec).to(model.device)
-            joint = log_joint(model, x).cpu()
-            label = batch.c.get("label", torch.full((len(batch),), -1))
-            parts.append(Judged(joint.log_softmax(1), scores_of(model, x, joint.logsumexp(1)), label))
-            advance(len(batch))
-    names = parts[0].scores
-    return Judged(
-        torch.cat([part.posterior for part in parts]),
-        {name: torch.cat([part.scores[name] for part in parts]) for name in names},
-        torch.cat([part.label for part in parts]),
-    )
 
 
 @dataclass(frozen=True)
@@ -118,15 +111,20 @@ class Limits:
 
 
 def classify(
-    run: str | Path, data: str | DataConfig, reject: float = 0.0, n: int | None = None, watch: Watch = unwatched
+    run: str | Path,
+    data: str | DataConfig,
+    reject: float = 0.0,
+    n: int | None = None,
+    split: str | None = None,
+    watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Labels of the items of `data` by p(y | x) = p(x | y) p(y) / p(x); the share `reject` of normal items is refused.
 
-    `n` items at most (None: all). Limits are set on held-out items of the run's own data; where `data` is that data,
-    on one half of them, and the other half is classified. Returns `items` (row, label, probability, why it was refused
-    or None), `rejected`, and where the labels are known `accuracy` and `accuracy_of_accepted`; for other data than the
-    run's own `auroc`, how well each outlier score tells it from the run's. Bishop, "Novelty detection and neural
-    network validation" (1994). Raises UsageError, DataError.
+    `n` items at most (None: all), of one `split` or of all. Limits are set on held-out items of the run's own data;
+    where `data` is that data, on one half of them, and the other half is classified. Returns `items` (name, label,
+    probability, why it was refused or None), `rejected`, and where the labels are known `accuracy` and
+    `accuracy_of_accepted`; for other data than the run's own `auroc`, how well each outlier score tells it from the
+    run's. Bishop, "Novelty detection and neural network validation" (1994). Raises UsageError, DataError.
     """
     from figment.data import parse
     from figment.workbench import load
@@ -134,68 +132,64 @@ def classify(
     if not 0 <= reject < 1:
         raise UsageError(f"--reject {reject:g}: a share of normal items between 0 and 1 is wanted, such as 0.05.")
     folder = RunFolder(run)
-    own, model = folder.read_run().data.build(), load(folder.path)
-    asked = (parse(data) if isinstance(data, str) else data).build()
-    check_form(model, asked)
+    source, model = folder.read_run().data, load(folder.path)
+    asked = (parse(data) if isinstance(data, str) else data).resolved()
+    own, same = source.build(), asked == source
+    check_form(model, own)
     mixed = np.random.default_rng(0).permutation(len(own.held_out))
-    same = asked.content == own.content
-    calibration, rest = (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]) if same else (mixed, mixed[:0])
-    normal = judge(model, own, own.held_out, calibration[:CALIBRATION], watch)
+    apart, rest = np.array_split(mixed, 2) if same else (mixed, mixed[:0])
+    normal = Judged.joined([Judged.of(model, part.x) for part in _gathered(own, apart[:CALIBRATION])])
     usual = normal.scores["likelihood"]
-    normal = normal.measured_from(usual)
-    limits = Limits.of(normal, reject)
-    names = model.spec.label.names if model.spec.label else ()
-    known = asked.spec.label is not None and asked.spec.label.names == names
-    items, found = [], []
-    for name, split, rows in _chosen(asked, rest if same else None, n):
-        judged = judge(model, asked, split, rows, watch).measured_from(usual)
-        found.append(judged)
-        items += list(_items(judged, limits, names, name, rows, known))
-    figures: dict[str, Any] = {"model": model.config.kind, "data": asked.spec.name, "n": len(items)}
-    figures |= {"calibrated_on": len(normal.label), **_counts(items, known)}
-    if not same:
-        pooled = {k: torch.cat([judged.scores[k] for judged in found]) for k in normal.scores}
-        figures["auroc"] = {name: auroc(normal.scores[name], score) for name, score in pooled.items()}
-    return figures | {"items": items}
+    limits = Limits.of(normal.measured_from(usual), reject)
+    total, parts = (len(rest), _gathered(own, rest)) if same else items(asked, model.spec, split)
+    names, listed, seen, skipped = model.spec.label.names, list[dict[str, Any]](), list[Judged](), dict[str, str]()  # type: ignore[union-attr]
+    with watch("judging", min(total, n or total)) as advance:
+        for part in parts:
+            skipped |= part.faults
+            if part.names:
+                judged = Judged.of(model, part.x).measured_from(usual)
+                seen.append(judged)
+                listed += _listed(judged, limits, names, part)
+            advance(len(part.names) + len(part.faults))
+            if n is not None and len(listed) >= n:
+                break
+    listed = listed[:n]
+    figures: dict[str, Any] = {"model": model.config.kind, "data": str(data), "n": len(listed), "skipped": skipped}
+    figures |= {"calibrated_on": len(usual), **_counts(listed, names)}
+    if not same and seen:
+        strange, usual_too = Judged.joined(seen).scores, normal.measured_from(usual).scores
+        figures["auroc"] = {name: auroc(usual_too[name], score) for name, score in strange.items()}
+    return figures | {"items": listed}
 
 
-def _chosen(dataset: Dataset, rows: np.ndarray | None, n: int | None) -> Iterator[tuple[str, Split, np.ndarray]]:
-    """What is classified: the given held-out rows, or all that other data holds."""
-    if rows is not None:
-        yield "held_out", dataset.held_out, rows[:n]
-        return
-    left = n if n is not None else sum(map(len, dataset.splits.values()))
-    for name, split in dataset.splits.items():
-        count = min(left, len(split))
-        if count:
-            yield name, split, np.arange(count)
-            left -= count
+def _gathered(dataset: Dataset, rows: np.ndarray) -> Iterator[Items]:
+    """Held-out rows as items."""
+    label = dataset.spec.label
+    for start in range(0, len(rows), CHUNK):
+        batch = dataset.held_out.gather(rows[start : start + CHUNK])
+        labels = [label.names[k] for k in batch.c["label"].tolist()] if label else [None] * len(batch)
+        yield Items(batch.x, [f"held:{row}" for row in batch.rows], ["held_out"] * len(batch), labels, {})
 
 
-def _items(
-    judged: Judged, limits: Limits, names: Sequence[str], split: str, rows: np.ndarray, known: bool
-) -> Iterator[dict[str, Any]]:
-    probability = judged.surest.exp().tolist()
+def _listed(judged: Judged, limits: Limits, names: Sequence[str], part: Items) -> Iterator[dict[str, Any]]:
+    probability, best = judged.surest.exp().tolist(), judged.posterior.argmax(1).tolist()
     for i, reason in enumerate(limits.reasons(judged)):
-        item = {"split": split, "row": int(rows[i]), "label": names[int(judged.posterior[i].argmax())]}
-        item |= {"probability": probability[i], "rejected": reason}
-        if known:
-            item["truth"] = names[int(judged.label[i])]
-        yield item
+        item = {"item": part.names[i], "label": names[best[i]], "probability": probability[i], "rejected": reason}
+        yield item | ({"truth": part.labels[i]} if part.labels[i] is not None else {})
 
 
-def _counts(items: Sequence[dict[str, Any]], known: bool) -> dict[str, Any]:
-    accepted = [item for item in items if item["rejected"] is None]
+def _counts(listed: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    accepted = [item for item in listed if item["rejected"] is None]
     reasons: dict[str, int] = {}
-    for item in items:
+    for item in listed:
         if item["rejected"] is not None:
             reasons[item["rejected"]] = reasons.get(item["rejected"], 0) + 1
-    figures: dict[str, Any] = {"rejected": 1 - len(accepted) / max(len(items), 1), "reasons": reasons}
-    if known:
-        figures["accuracy"] = _share(items)
+    figures: dict[str, Any] = {"rejected": 1 - len(accepted) / max(len(listed), 1), "reasons": reasons}
+    if listed and all(item.get("truth") in names for item in listed):
+        figures["accuracy"] = _share(listed)
         figures["accuracy_of_accepted"] = _share(accepted)
     return figures
 
 
-def _share(items: Sequence[dict[str, Any]]) -> float | None:
-    return sum(item["label"] == item["truth"] for item in items) / len(items) if items else None
+def _share(listed: Sequence[dict[str, Any]]) -> float | None:
+    return sum(item["label"] == item["truth"] for item in listed) / len(listed) if listed else None
