@@ -32,6 +32,7 @@ MUST = {
     "wrong-kl": ("Monte Carlo", "no divergence", "ends at the prior", "runs away"),
     "wrong-weight": ("collapses", "sum of squares", "learned"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
+    "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }
 
 
