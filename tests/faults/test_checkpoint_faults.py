@@ -132,6 +132,19 @@ def test_a_checkpoint_of_another_model_is_no_crash(copied: Any, tmp_path: Path) 
         short.resumed(other, dataset, folder)
 
 
+def test_weights_under_other_names_are_refused_with_what_to_do(whole: RunFolder, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.path, tmp_path / "run") / "model"
+    tensors = checkpoint.read_tensors(folder / "model.safetensors")
+    tensors["variance"] = tensors.pop("observation.variance")  # as an earlier version wrote it
+    texts = {name: (folder / name).read_text() for name in PUBLISHED[:2]}
+    write_folder(folder, {**texts, "model.safetensors": tensors})
+    with pytest.raises(
+        InvalidCheckpoint, match=r"observation\.variance.*another version of figment.*train again"
+    ) as caught:
+        workbench.load(tmp_path / "run")
+    assert caught.value.exit_code == 5
+
+
 # -- published models -------------------------------------------------------------------------------------------------
 
 

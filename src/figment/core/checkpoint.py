@@ -177,7 +177,10 @@ def load_model_tensors(model: torch.nn.Module, tensors: Mapping[str, Tensor], op
     missing = [name for name in own if name not in tensors and not name.startswith(optional or ("\0",))]
     surplus = [name for name in tensors if name not in own]
     if missing or surplus:
-        raise InvalidCheckpoint(f"the weights do not fit the model: missing {missing[:3]}, not expected {surplus[:3]}.")
+        raise InvalidCheckpoint(
+            f"the weights do not fit the model: missing {missing[:3]}, not expected {surplus[:3]}. They are of another "
+            "model, or from another version of figment: use that version, or train again."
+        )
     for name, stored in tensors.items():
         target = own[name]
         if target.shape == stored.shape:

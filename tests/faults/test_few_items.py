@@ -1,0 +1,52 @@
+"""Data so small that hardly anything is held out, through every command that measures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from figment import workbench
+from figment.core.errors import UsageError
+from figment.core.run import RunFolder
+from figment.evaluate.bayes import classify
+from figment.evaluate.report import evaluate
+from figment.explorer.scene import Scene, explore
+
+
+def written(folder: Path, train: int, test: int) -> Path:
+    """Random pictures of two labels, of 6x5 pixels."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for i in range(count):
+            path = folder / split / "ab"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(generator.integers(0, 256, (6, 5), dtype=np.uint8)).save(path)
+    return folder
+
+
+def trained(kind: str, folder: Path, test: int) -> RunFolder:
+    data = str(written(folder / "data", 20, test))
+    settings = {"model.size": "tiny", "training.steps": 2, "training.batch": 4, "training.previews": 0}
+    return workbench.execute(workbench.plan(kind, data, overrides=settings), folder / "run")
+
+
+def test_one_held_out_item_alone_is_no_measure(tmp_path: Path) -> None:
+    row = evaluate(trained("vae", tmp_path, 1).path, n=50)
+    assert row["quality"]["split"] == "train"
+    assert row["memorisation"] is None
+
+
+@pytest.mark.parametrize(("test", "classified"), [(1, 10), (2, 1)])
+def test_items_are_classified_and_mapped_however_few_are_held_out(test: int, classified: int, tmp_path: Path) -> None:
+    run = trained("vae", tmp_path, test)
+    assert len(classify(run.path, str(tmp_path / "data"), 0.1)["items"]) == classified
+    assert explore(Scene(run.path), "map").figures["items"] >= 2
+
+
+def test_bayes_rule_names_what_a_model_lacks_however_little_is_held_out(tmp_path: Path) -> None:
+    run = trained("autoencoder", tmp_path, 1)
+    with pytest.raises(UsageError, match="knows no labels"):
+        classify(run.path, str(tmp_path / "data"))
