@@ -16,19 +16,19 @@ from figment.evaluate.report import evaluate
 from figment.explorer.scene import Scene, explore
 
 
-def written(folder: Path, train: int, test: int) -> Path:
-    """Random pictures of two labels, of 6x5 pixels."""
+def written(folder: Path, train: int, test: int, levels: int = 256) -> Path:
+    """Random pictures of two labels, of 6x5 pixels and so many grey levels."""
     generator = np.random.default_rng(0)
     for split, count in (("train", train), ("test", test)):
         for i in range(count):
             path = folder / split / "ab"[i % 2] / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.fromarray(generator.integers(0, 256, (6, 5), dtype=np.uint8)).save(path)
+            PIL.Image.fromarray(generator.integers(0, levels, (6, 5), dtype=np.uint8)).save(path)
     return folder
 
 
-def trained(kind: str, folder: Path, test: int) -> RunFolder:
-    data = str(written(folder / "data", 20, test))
+def trained(kind: str, folder: Path, test: int, levels: int = 256) -> RunFolder:
+    data = str(written(folder / "data", 20, test, levels))
     settings = {"model.size": "tiny", "training.steps": 2, "training.batch": 4, "training.previews": 0}
     return workbench.execute(workbench.plan(kind, data, overrides=settings), folder / "run")
 
@@ -50,3 +50,8 @@ def test_bayes_rule_names_what_a_model_lacks_however_little_is_held_out(tmp_path
     run = trained("autoencoder", tmp_path, 1)
     with pytest.raises(UsageError, match="knows no labels"):
         classify(run.path, str(tmp_path / "data"))
+
+
+def test_equal_codes_make_no_map(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="one and the same code"):
+        explore(Scene(trained("ppca", tmp_path, 4, levels=1).path), "map")

@@ -115,13 +115,15 @@ class Survey:
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """Codes of held-out items, coloured by what is known of them; the shares of the space that are whose, or nobody's.
 
-    Raises UsageError for a colour the data has not, and for codes of one dimension.
+    Raises UsageError for a colour the data has not, for codes of one dimension, and where all codes are equal.
     """
     if words:
         raise UsageError(f"map: there is no use for '{words[0]}'; it shows held-out items. Colour them: --color NAME.")
     survey = Survey(scene, options.items)
     if survey.dimensions < 2:
         raise UsageError("one latent dimension makes no map: see what it does with `traverse`.")
+    if np.ptp(survey.shown.codes, axis=0).max() == 0:
+        raise UsageError("all held-out items have one and the same code, so there is nothing to lay out.")
     spec = scene.model.spec
     figures = {"items": len(survey.shown.codes), "dimensions": survey.dimensions, "region": survey.region}
     colouring = coloured(scene.dataset.spec, survey.training.batch, survey.shown.batch, options.color)
