@@ -26,7 +26,7 @@ MORE = ("#882255", "#332288", "#999933", "#44aa99")  # after COLOURS: P. Tol, "C
 FINE = 150  # cells a side of the coloured plane
 FADED = 0.75  # how far pictures in gaps fade into the paper
 GAP = 2  # pixels of paper around a decoded picture of 56
-SHEET, THUMB = 1400, 52  # pixels: a side of the sheet of thumbnails, and a thumbnail's longer side
+SHEET, THUMB = 1300, 56  # pixels: the longer side of the sheet of thumbnails, and about that of a thumbnail
 LEGEND = 24  # levels that a legend can name
 
 
@@ -72,7 +72,7 @@ def of_projections(
     """Codes on two principal components and laid out by t-SNE; there also as pictures, framed in their colour."""
     pictures = isinstance(spec.x, Image)
     if pictures:
-        figure, places = _figure(14.6, 9.8, 2, [0.5, 1])
+        figure, places = _figure(14.6, 8.6, 2, [0.42, 1])
         cells = [places[0, 0], places[1, 0]]
     else:
         figure, places = _figure(10.4, 5.4, 1, [1, 1])
@@ -97,18 +97,19 @@ def of_projections(
 def thumbnails(spec: Spec, x: Tensor, points: np.ndarray, colouring: Colouring | None) -> PIL.Image.Image:
     """As many pictures as have room, each at its point `(N, 2)`, in a frame of its colour."""
     shown = spec.x.to_user(x)
-    scale = max(1, THUMB // max(shown.shape[1:3]))
+    scale = max(1, round(THUMB / max(shown.shape[1:3])))
     frame = 3 if colouring else 1
     high, wide = (side * scale + 2 * frame for side in shown.shape[1:3])
     span = np.ptp(points, axis=0)
-    centred = (points - points.min(0) - span / 2) / span.max() * (1, -1)
-    places = centred * (SHEET - 2 * max(high, wide)) + SHEET / 2
+    corner = np.array([points[:, 0].min(), points[:, 1].max()])
+    places = (points - corner) * (1, -1) * SHEET / span.max()  # of the upper left corners
+    size = tuple(np.ceil(span * SHEET / span.max() + (wide, high)).astype(int).tolist())
     tints = _tints(colouring, len(points))
-    sheet = PIL.Image.new("RGB", (SHEET, SHEET), PAPER)
+    sheet = PIL.Image.new("RGB", size, PAPER)
     for i in space.apart(places, wide + 3, high + 3):
         block = PIL.Image.new("RGB", (wide, high), tuple(int(255 * part) for part in tints[i]))
         block.paste(grid(shown[i : i + 1], scale=scale).convert("RGB"), (frame, frame))
-        sheet.paste(block, (round(places[i, 0] - wide / 2), round(places[i, 1] - high / 2)))
+        sheet.paste(block, tuple(int(place) for place in places[i]))
     return sheet
 
 

@@ -89,16 +89,19 @@ def principal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def embedded(codes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Codes `(N, d)` laid out in the plane `(N, 2)` so that neighbours stay neighbours: t-SNE of 50 components at most.
+    """Codes `(N, d)` laid out in the plane `(N, 2)` so that neighbours stay neighbours: t-SNE of 50 components at most,
+    turned so that it is widest across.
 
     van der Maaten & Hinton, "Visualizing data using t-SNE" (2008).
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
-    rows = PCA(50, random_state=seed).fit_transform(codes) if codes.shape[1] > 50 else codes
+    kept = min(50, *codes.shape)
+    rows = PCA(kept, random_state=seed).fit_transform(codes) if codes.shape[1] > kept else codes
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    return TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1).fit_transform(rows)
+    laid = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1).fit_transform(rows)
+    return principal(laid)[0]
 
 
 def apart(points: np.ndarray, width: float, height: float) -> np.ndarray:
