@@ -145,6 +145,13 @@ def test_categorical_naive_bayes_is_a_smoothed_histogram_and_draws_from_it():
     assert np.abs(frequencies - model.table[1, 5].exp().numpy()).max() < 0.012
 
 
+def test_masses_of_a_class_without_examples_sum_to_one_too():
+    data, _, y = pictures(binary=False)
+    train = data.train.x[y != 2], {"label": y[y != 2]}
+    table = fitted(NaiveBayesConfig(), Dataset(data.spec, {"train": ArraySplit(data.spec, *train)}, "made")).table
+    assert torch.allclose(table.exp().sum(2), torch.ones(3, 6))
+
+
 def test_gaussian_naive_bayes_has_the_moments_of_each_class():
     data, x, y = rows()
     model = fitted(NaiveBayesConfig(smoothing=0), data)

@@ -64,8 +64,10 @@ def test_a_file_cut_short_is_a_usage_error():
         Stack.from_bytes(b"1234567", 4)
 
 
-@pytest.mark.parametrize("binary", [True, False])
-def test_pictures_cost_what_a_factorised_model_says(binary: bool):
+@pytest.mark.parametrize(
+    ("binary", "observation"), [(True, "bernoulli"), (True, "categorical"), (False, "categorical")]
+)
+def test_pictures_cost_what_a_factorised_model_says(binary: bool, observation: str):
     generator = np.random.default_rng(0)
     dark = generator.uniform(size=(1, 5, 4)) ** 3
     bits = 255 * (generator.uniform(size=(600, 1, 5, 4)) < dark)
@@ -73,7 +75,7 @@ def test_pictures_cost_what_a_factorised_model_says(binary: bool):
     x = (bits if binary else grey).astype(np.uint8)
     spec = Spec(name="made", x=Image(channels=1, height=5, width=4, binary=binary))
     data = Dataset(spec, {"train": ArraySplit(spec, x, {})}, "made")
-    model = NaiveBayesConfig().build(spec)
+    model = NaiveBayesConfig(observation=observation).build(spec)
     list(model.fit(data, Budget()))
     shown = data.train.gather(np.arange(505)).x  # the last lot is not full
     stack = compress(model, shown, {})

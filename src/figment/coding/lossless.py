@@ -30,16 +30,15 @@ class Codebook:
                 "naive-bayes, or vae with model.decoder=logistic (data.binarise=threshold: bernoulli)."
             )
         self.model: Any = model
-        self.levels = 2 if model.spec.x.binary else model.spec.x.levels
         self.coded = isinstance(model, HasPosterior)
 
-    def symbols(self, x: Tensor) -> np.ndarray:
-        """x `(B, C, H, W)` in model range -> levels `(B, D)`."""
-        return ((x.flatten(1) + 1) * ((self.levels - 1) / 2)).round().long().cpu().numpy()
+    def symbols(self, x: Tensor, levels: int) -> np.ndarray:
+        """x `(B, C, H, W)` in model range -> which of so many levels each pixel has: `(B, D)`."""
+        return ((x.flatten(1) + 1) * ((levels - 1) / 2)).round().long().cpu().numpy()
 
-    def pictures(self, symbols: np.ndarray) -> Tensor:
-        """Levels `(B, D)` -> x `(B, C, H, W)` in model range, as the data gives it."""
-        grey = symbols * (255 // (self.levels - 1))
+    def pictures(self, symbols: np.ndarray, levels: int) -> Tensor:
+        """Which of so many levels each pixel has `(B, D)` -> x `(B, C, H, W)` in model range, as the data gives it."""
+        grey = symbols * (255 // (levels - 1))
         return self.model.spec.x.to_model(grey.reshape(-1, *self.model.spec.x.shape).astype(np.uint8))
 
     @torch.no_grad()
@@ -66,11 +65,12 @@ def compress(model: Model, x: Tensor, c: Mapping[str, Tensor], lanes: int = LANE
     book, stack = Codebook(model), Stack(lanes)
     for start in range(0, len(x), lanes):
         part, given = x[start : start + lanes], {key: value[start : start + lanes] for key, value in c.items()}
-        symbols, rows, code = book.symbols(part), np.arange(len(part)), None
+        rows, code = np.arange(len(part)), None
         if book.coded:
             mean, deviation = book.posterior(part, given)
             code = np.stack([stack.pop(len(part), _bucket(m, s)) for m, s in zip(mean.T, deviation.T)], 1)
         edges = book.edges(code, given, len(part))
+        symbols = book.symbols(part, edges.shape[2] - 1)
         for pixel in range(symbols.shape[1]):
             low, high = (edges[rows, pixel, symbols[:, pixel] + side] for side in (0, 1))
             stack.push(low, high - low)
@@ -94,7 +94,7 @@ def decompress(model: Model, stack: Stack, count: int, c: Mapping[str, Tensor]) 
         symbols = np.empty((size, edges.shape[1]), np.int64)
         for pixel in reversed(range(edges.shape[1])):
             symbols[:, pixel] = stack.pop(size, lambda point, at=edges[:, pixel]: _between(point, at))  # type: ignore[misc]
-        part = book.pictures(symbols)
+        part = book.pictures(symbols, edges.shape[2] - 1)
         if code is not None:
             mean, deviation = book.posterior(part, given)
             for m, s, column in reversed(list(zip(mean.T, deviation.T, code.T))):

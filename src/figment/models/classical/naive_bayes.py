@@ -89,14 +89,16 @@ class NaiveBayes(Model, Fits, HasLogProb, HasMasses, CanSample):
                 place = (y[:, None] * dimensions + torch.arange(dimensions)) * outcomes + self._outcome(x)
                 sums.view(-1).index_add_(0, place.flatten(), torch.ones((), dtype=sums.dtype).expand(place.numel()))
             yield {"rows": float(count.sum())}
-        smoothing, size = float(self.config.smoothing or 0), count.clamp(min=1).view(-1, 1)
+        smoothing = float(self.config.smoothing or 0)
         if self.config.observation == "gaussian":
+            size = count.clamp(min=1).view(-1, 1)
             mean = sums[..., 0] / size
             variance = (sums[..., 1] / size - mean.square()).clamp(min=0)
             within = (count[:, None] * variance).sum() / (count.sum() * dimensions)
             self.table.copy_(torch.stack([mean, variance + smoothing * within + rounding(self.spec)], 2))
         else:
-            self.table.copy_(((sums + smoothing) / (size + outcomes * smoothing)[..., None]).log())
+            total = (count + outcomes * smoothing).clamp(min=1e-9).view(-1, 1, 1)
+            self.table.copy_(((sums + smoothing) / total).log())
         self.log_frequency.copy_((count / count.sum()).log())
 
     def _outcome(self, x: Tensor) -> Tensor:
