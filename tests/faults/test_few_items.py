@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -27,9 +28,9 @@ def written(folder: Path, train: int, test: int, levels: int = 256) -> Path:
     return folder
 
 
-def trained(kind: str, folder: Path, test: int, levels: int = 256) -> RunFolder:
+def trained(kind: str, folder: Path, test: int, levels: int = 256, **overrides: Any) -> RunFolder:
     data = str(written(folder / "data", 20, test, levels))
-    settings = {"model.size": "tiny", "training.steps": 2, "training.batch": 4, "training.previews": 0}
+    settings = {"model.size": "tiny", "training.steps": 2, "training.batch": 4, "training.previews": 0, **overrides}
     return workbench.execute(workbench.plan(kind, data, overrides=settings), folder / "run")
 
 
@@ -41,7 +42,7 @@ def test_one_held_out_item_alone_is_no_measure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("test", "classified"), [(1, 10), (2, 1)])
 def test_items_are_classified_and_mapped_however_few_are_held_out(test: int, classified: int, tmp_path: Path) -> None:
-    run = trained("vae", tmp_path, test)
+    run = trained("vae", tmp_path, test, **{"model.latent": 60})
     assert len(classify(run.path, str(tmp_path / "data"), 0.1)["items"]) == classified
     assert explore(Scene(run.path), "map").figures["items"] >= 2
 
