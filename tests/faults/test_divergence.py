@@ -59,7 +59,7 @@ def test_nothing_is_updated(how: Break, tmp_path: Path, monkeypatch: pytest.Monk
     assert session.clock.step == 3
     for file in ("average", "optimiser-vae"):
         assert all(torch.equal(after[file][k], t) for k, t in before[file].items())
-    assert all(torch.equal(after["weights"][k], p) for k, p in before["weights"].items() if k != "variance")
+    assert all(torch.equal(after["weights"][k], p) for k, p in before["weights"].items() if k != "observation.variance")
 
 
 def test_a_run_ends_with_4_and_says_which_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,18 @@ MAY = {
         "samples",
         "workbench",
     },
-    "lessons": {"core", "data", "models", "evaluate", "latent", "explorer", "pictures", "workbench"},
+    "lessons": {
+        "registry",
+        "core",
+        "data",
+        "models",
+        "evaluate",
+        "latent",
+        "pixels",
+        "explorer",
+        "pictures",
+        "workbench",
+    },
     "listing": {"registry", "core", "data", "models", "presets", "evaluate"},
 }
 TOP = {"cli", "studio", "__init__", "__main__"}
