@@ -109,7 +109,7 @@ def thumbnails(spec: Spec, x: Tensor, points: np.ndarray, colouring: Colouring |
     for i in space.apart(places, wide + 3, high + 3):
         block = PIL.Image.new("RGB", (wide, high), tuple(int(255 * part) for part in tints[i]))
         block.paste(grid(shown[i : i + 1], scale=scale).convert("RGB"), (frame, frame))
-        sheet.paste(block, tuple(int(place) for place in places[i]))
+        sheet.paste(block, (int(places[i][0]), int(places[i][1])))
     return sheet
 
 
