@@ -31,6 +31,8 @@ MUST = {
     "bound": ("whatever q is", "never above", "true posterior"),
     "wrong-kl": ("Monte Carlo", "no divergence", "ends at the prior", "runs away"),
     "wrong-weight": ("collapses", "sum of squares", "learned"),
+    "maximum-likelihood": ("three standard errors", "highest", "torch.distributions", "scatter", "exceed 1"),
+    "clusters": ("never rises", "without being told", "level", "far apart"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

@@ -30,6 +30,8 @@ LESSONS = {
     "bound": "bound",
     "wrong-kl": "wrong_kl",
     "wrong-weight": "wrong_weight",
+    "maximum-likelihood": "maximum_likelihood",
+    "clusters": "clusters",
     "bayes-rule": "bayes_rule",
     "generative-or-discriminative": "generative_or_discriminative",
 }
