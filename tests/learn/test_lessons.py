@@ -33,6 +33,7 @@ MUST = {
     "wrong-weight": ("collapses", "sum of squares", "learned"),
     "maximum-likelihood": ("three standard errors", "highest", "torch.distributions", "scatter", "exceed 1"),
     "clusters": ("never rises", "without being told", "level", "far apart"),
+    "class-densities": ("Independent pixels", "likeliest", "straight"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

@@ -32,6 +32,7 @@ LESSONS = {
     "wrong-weight": "wrong_weight",
     "maximum-likelihood": "maximum_likelihood",
     "clusters": "clusters",
+    "class-densities": "class_densities",
     "bayes-rule": "bayes_rule",
     "generative-or-discriminative": "generative_or_discriminative",
 }
