@@ -22,6 +22,7 @@ MODELS = {
     "vae": "figment.models.autoencoders.vae:VAEConfig",
     "vq-vae": "figment.models.autoencoders.vq_vae:VQVAEConfig",
     "rbm": "figment.models.energy.rbm:RBMConfig",
+    "ebm": "figment.models.energy.ebm:EBMConfig",
     "gan": "figment.models.adversarial.gan:GANConfig",
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",

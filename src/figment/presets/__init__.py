@@ -18,6 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},
     "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "rbm": {"model": {"kind": "rbm"}, "training": {"lr": 1e-2}},
+    "ebm": {"model": {"kind": "ebm"}, "training": {"lr": 1e-3}},
     "gan": {
         "model": {"kind": "gan"},
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
