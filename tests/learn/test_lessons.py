@@ -34,6 +34,8 @@ MUST = {
     "maximum-likelihood": ("three standard errors", "highest", "torch.distributions", "scatter", "exceed 1"),
     "clusters": ("never rises", "without being told", "level", "far apart"),
     "class-densities": ("Independent pixels", "likeliest", "straight"),
+    "rejection": ("were asked for", "95 of 100 cases", "95 of 100 at least", "alone is sure"),
+    "likelihood-fooled": ("likelier than its own", "other way round", "mends", "both ways"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

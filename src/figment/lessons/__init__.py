@@ -33,6 +33,8 @@ LESSONS = {
     "maximum-likelihood": "maximum_likelihood",
     "clusters": "clusters",
     "class-densities": "class_densities",
+    "rejection": "rejection",
+    "likelihood-fooled": "likelihood_fooled",
     "bayes-rule": "bayes_rule",
     "generative-or-discriminative": "generative_or_discriminative",
 }
