@@ -55,6 +55,20 @@ SETTINGS = {
 }
 
 
+APART = {
+    ("vae", "model.objective=iwae", "model.beta=2"): "error: objective=iwae has no beta: leave it out",
+    ("autoencoder", "model.contraction=2"): "error: contraction is of regulariser=contractive (given: none)",
+    ("autoencoder", "model.corruption=0.5"): "error: corruption is of regulariser=denoising",
+    ("autoencoder", "model.regulariser=denoising", "model.noise=masking", "model.corruption=2"): "from 0 to 1",
+}
+
+
+@pytest.mark.parametrize(("words", "message"), APART.items())
+def test_settings_that_exclude_each_other_are_named(words: tuple[str, ...], message: str, capsys, monkeypatch) -> None:
+    kind, *settings = words
+    assert message in refused(["train", kind, *TRAIN[2:], *settings], capsys, monkeypatch)
+
+
 @pytest.mark.parametrize(("setting", "message"), SETTINGS.items())
 def test_a_wrong_setting_is_named(setting: str, message: str, capsys, monkeypatch) -> None:
     assert message in refused([*TRAIN, setting], capsys, monkeypatch)

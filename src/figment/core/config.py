@@ -74,6 +74,8 @@ def _faults(config: type[Config], error: pydantic.ValidationError) -> Iterable[s
         if fault["type"] == "extra_forbidden":
             *parents, leaf = map(str, fault["loc"])
             yield f"'{path}' is not a setting here. {did_you_mean(leaf, _group(config, parents).model_fields)}"
+        elif not fault["loc"]:  # settings that exclude each other
+            yield fault["msg"].removeprefix("Value error, ")
         else:
             yield f"'{path}': {fault['msg']} (given: {fault['input']!r:.120})"
 

@@ -216,7 +216,7 @@ class HasMasses(ABC):
 
     @abstractmethod
     def log_masses(self, z: Tensor | None, c: Mapping[str, Tensor], count: int) -> Tensor:
-        """log P(x_d = s | z, c) of each of S levels, `(count, D, S)`; z `(count, k)`, None for a model without codes."""
+        """log P(x_d = s | z, c) of each of S levels, `(count, D, S)`; z `(count, k)`, None where there are no codes."""
 
 
 class HasEnergy(ABC):

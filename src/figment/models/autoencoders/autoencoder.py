@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import pydantic
 import torch
@@ -55,6 +55,16 @@ class AutoencoderConfig(ModelConfig):
     active: int | None = pydantic.Field(
         None, ge=1, le=4096, description="sparse: numbers of a code that are not 0 (None: a quarter)"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _coherent(self) -> Self:
+        of = {"noise": "denoising", "corruption": "denoising", "contraction": "contractive"}
+        for name, regulariser in of.items():
+            if self.regulariser != regulariser and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of regulariser={regulariser} (given: {self.regulariser}): leave it out")
+        if self.noise != "gaussian" and self.corruption > 1:
+            raise ValueError(f"noise={self.noise} replaces a share of the input: take a corruption from 0 to 1")
+        return self
 
     def build(self, spec: Spec) -> Autoencoder:
         spec = self.adapt(spec)
