@@ -81,7 +81,7 @@ class Codec:
             raise UsageError(f"'{kind}' has codes only without fresh noise: leave the sampler out, or set eta=0.")
         raise UsageError(
             f"'{kind}' has no codes: nothing in it decodes. These families do: autoencoder, vae, with-prior, "
-            "gaussian-mixture, gan, diffusion."
+            "gaussian-mixture, gda, ppca, vq-vae, gan, flow, diffusion."
         )
 
     @property
