@@ -79,3 +79,11 @@ def test_trained_models_have_the_block_that_their_abilities_allow(tmp_path: Any)
     assert latent_space(workbench.build(gan, digits), digits) is None
     plain = figures(workbench.build(short.plan("autoencoder", "digits"), digits), digits)["latent"]
     assert plain.keys() == {"dimensions", "n", "neighbour_accuracy"}
+
+
+def test_factors_that_do_not_vary_say_nothing_of_codes() -> None:
+    data = rows()
+    held_out = data.held_out
+    still = ArraySplit(data.spec, held_out.x, {**held_out.c, "attributes": np.ones_like(held_out.x)})
+    found = latent_space(Known(data.spec), Dataset(data.spec, {"train": data.train, "test": still}, content="still"))
+    assert found is not None and "mig" not in found and "active_units" in found

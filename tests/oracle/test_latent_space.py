@@ -199,3 +199,11 @@ def test_projections_keep_clusters_and_thumbnails_keep_apart() -> None:
     between = np.abs(laid[kept][:, None] - laid[kept])
     assert kept[0] == 0 and len(kept) > 5
     assert ((between[..., 0] >= 2) | (between[..., 1] >= 1) | np.eye(len(kept), dtype=bool)).all()
+
+
+def test_few_rows_make_no_gap_where_there_is_none() -> None:
+    """z = x + s e ~ N(0, I) with x ~ N(0, 1 - s^2): the moments of 180 such x are off by .38 nats on average."""
+    torch.manual_seed(2)
+    x = torch.randn(30, 180, 16) * (1 - 0.2**2) ** 0.5
+    deviation = torch.full_like(x[0], 0.2)
+    assert np.mean([aggregate_gap(rows, deviation, rows).at_least for rows in x]) < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ def latent_space(
     """Figures of the codes of held-out rows, draws where they have a posterior; None for a model without an encoder.
 
     `active_units` and `aggregate` (KL(q(z) || p(z)) in nats, between two bounds) where there is a posterior;
-    `neighbour_accuracy` where there are labels; `mig`, the mean of the `gaps`, where there are factors; `decoded` where
+    `neighbour_accuracy` where there are labels; `mig`, the mean of the `gaps`, where factors vary; `decoded` where
     `samples` `(n, ...)` in the data's range and features to compare them in are given.
     """
     if not isinstance(model, CanEncode):
@@ -61,8 +62,9 @@ def latent_space(
         figures["neighbour_accuracy"] = neighbour_accuracy(*pairs[0], *pairs[1])
     factors = dataset.spec.c.get("attributes")
     if isinstance(factors, Factors):
-        found = informed(held_out.drawn.numpy(), held_out.known["attributes"].numpy(), factors)
-        figures |= {"mig": found.mig, "gaps": dict(zip(found.names, found.gaps.tolist()))}
+        with suppress(ValueError):  # no factor varies among these rows
+            found = informed(held_out.drawn.numpy(), held_out.known["attributes"].numpy(), factors)
+            figures |= {"mig": found.mig, "gaps": dict(zip(found.names, found.gaps.tolist()))}
     if samples is not None and net is not None and isinstance(model, CanDecode):
         figures["decoded"] = _decoded(model, dataset, held_out, samples, net)
     return figures

@@ -38,10 +38,16 @@ def aggregate_gap(mean: Tensor, deviation: Tensor, z: Tensor) -> AggregateGap:
 
 
 def gaussian_kl(mean: Tensor, deviation: Tensor) -> float:
-    """1/2 (|m|^2 + tr S - d - log det S) nats: N(m, S), the moments of the posteriors' mixture, from N(0, I)."""
-    covariance = torch.atleast_2d(mean.T.cov(correction=0)) + deviation.square().mean(0).diag()
+    """1/2 (|m|^2 + tr S - d - log det S) nats: N(m, S), the moments of the posteriors' mixture, from N(0, I).
+
+    Less what chance adds to it in N rows, to first order: (tr^2 A + tr A^2 + 2 tr A) / 4N, A = S^-1 Cov(mean).
+    """
+    spread = torch.atleast_2d(mean.T.cov(correction=0))
+    covariance = spread + deviation.square().mean(0).diag()
     excess = mean.mean(0).square().sum() + covariance.trace() - len(covariance) - torch.logdet(covariance)
-    return float(excess / 2)
+    share = torch.linalg.solve(covariance, spread)
+    chance = (share.trace() ** 2 + (share @ share).trace() + 2 * share.trace()) / (4 * len(mean))
+    return max(0.0, float(excess / 2 - chance))
 
 
 def _log_mixture(z: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
