@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ from figment.models.classical.clusters import k_means, mean_shift, purity
 
 ITEMS = {"encoder": 2000, "equation": 300, "search": 100}  # items shown, by what encoding one costs
 DRAWS = {"encoder": 2000, "equation": 300, "search": 1000}  # points that areas and gaps are shares of
-DECODED = 500  # of them at most are decoded
+NEARLY = 0.3  # how far moments of draws from N(0, I) may be from its own
 
 
 class Options(Config):
@@ -91,21 +90,16 @@ class Survey:
             return noise.normal((self.dimensions,)).numpy()
         return space.in_box(self.training.codes, noise.uniform((self.dimensions,)).numpy()).astype(np.float32)
 
-    @cached_property
-    def plane(self) -> Any:
-        """The two dimensions' grid of n x n points: of equal mass under a standard normal prior, else of equal area."""
+    def plane(self, n: int) -> space.Plane:
+        """n x n points of two dimensions: of equal mass under a prior that is standard normal, else of equal area."""
         off = np.abs(np.cov(self.draws.T) - np.eye(2)).max() + np.abs(self.draws.mean(0)).max()
-        standard = self.region == "prior" and off < 0.3
-        return space.prior_plane if standard else lambda n: space.box_plane(self.training.codes, n)
+        standard = self.region == "prior" and off < NEARLY
+        return space.prior_plane(n) if standard else space.box_plane(self.training.codes, n)
 
     def decode(self, points: np.ndarray) -> torch.Tensor:
-        """x of points `(M, d)`, in model range, under no label."""
-        z = torch.from_numpy(points).view(-1, *self._shape).to(self.codec.device)
+        """x of points `(M, 2)` of a plane of codes, in model range, under no label."""
+        z = torch.from_numpy(points).to(self.codec.device)
         return self.codec.decode(Code(z, self.codec.conditions({}, len(z)))).cpu()
-
-    @cached_property
-    def _shape(self) -> torch.Size:
-        return self.codec.encode(self.shown.batch.x[:1], self.shown.batch[:1].c).z.shape[1:]
 
     def missing(self, points: np.ndarray) -> np.ndarray:
         """Which points no code of the data is near to: `(M,)` bool."""
