@@ -19,7 +19,8 @@ from figment.core.data import Image, Spec, Vector
 from figment.core.errors import DataError, UsageError
 from figment.data import parse
 from figment.data.items import items
-from figment.latent.anomaly import Known, Normal, auroc, heat
+from figment.evaluate.memorisation import auroc
+from figment.latent.anomaly import Known, Normal, heat
 from figment.workbench import train
 
 

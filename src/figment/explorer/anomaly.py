@@ -17,8 +17,9 @@ from figment.core.model import HasBound, HasImportance
 from figment.core.run import DataConfig
 from figment.data.items import Items, items
 from figment.evaluate.likelihood import importance
+from figment.evaluate.memorisation import auroc
 from figment.explorer.scene import Found, Scene
-from figment.latent.anomaly import THRESHOLD, Known, Normal, auroc, heat, log_error
+from figment.latent.anomaly import THRESHOLD, Known, Normal, heat, log_error
 from figment.latent.codes import Code
 from figment.pictures import COLOURS, INK, drawing, rendered, sheet
 

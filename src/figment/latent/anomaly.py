@@ -84,10 +84,3 @@ def heat(x: Tensor, y: Tensor) -> Tensor:
     ):
         error = F.conv2d(F.pad(error, pad, mode="replicate"), kernel)
     return error[:, 0]
-
-
-def auroc(normal: Tensor, anomalous: Tensor) -> float:
-    """P(an anomalous item scores higher than a normal one), ties counting half: the area under the ROC curve."""
-    both = normal.sort().values
-    below = torch.searchsorted(both, anomalous) + torch.searchsorted(both, anomalous, right=True)
-    return float(below.double().mean() / (2 * len(both)))

@@ -9,8 +9,8 @@ import torch
 from matplotlib import colormaps
 from torch import Tensor
 
+from figment.evaluate.memorisation import auroc
 from figment.explorer.anomaly import Judge
-from figment.latent.anomaly import auroc
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, pictures, plate
 from figment.pictures import COLOURS, INK
