@@ -47,6 +47,14 @@ def test_items_are_classified_and_mapped_however_few_are_held_out(test: int, cla
     assert explore(Scene(run.path), "map").figures["items"] >= 2
 
 
+def test_held_out_data_is_known_again_by_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the items that limits are set on, and those trained on, would be judged."""
+    run = trained("gda", tmp_path, 6, **{"data.rows": 18})
+    monkeypatch.chdir(tmp_path)
+    found = classify(run.path, "data", 0.1)
+    assert found["calibrated_on"] == len(found["items"]) == 3
+
+
 def test_bayes_rule_names_what_a_model_lacks_however_little_is_held_out(tmp_path: Path) -> None:
     run = trained("autoencoder", tmp_path, 1)
     with pytest.raises(UsageError, match="knows no labels"):

@@ -17,6 +17,7 @@ from figment.core.model import HasBound, HasImportance, HasLogProb, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.data.items import Items, items
+from figment.data.selection import SelectedConfig
 from figment.evaluate.likelihood import check_form, importance
 from figment.evaluate.memorisation import auroc
 from figment.evaluate.outliers import Scores, scores_of, typicality
@@ -134,7 +135,7 @@ def classify(
     folder = RunFolder(run)
     source, model = folder.read_run().data, load(folder.path)
     asked = (parse(data) if isinstance(data, str) else data).resolved()
-    own, same = source.build(), asked == source
+    own, same = source.build(), _place(asked) == _place(source)
     check_form(model, own)
     mixed = np.random.default_rng(0).permutation(len(own.held_out))
     apart, rest = np.array_split(mixed, 2) if same else (mixed, mixed[:0])
@@ -160,6 +161,13 @@ def classify(
         strange, usual_too = Judged.joined(seen).scores, normal.measured_from(usual).scores
         figures["auroc"] = {name: auroc(usual_too[name], score) for name, score in strange.items()}
     return figures | {"items": listed}
+
+
+def _place(config: DataConfig) -> DataConfig:
+    """The data whose held-out items these are: however its folder is named, and however much of it was trained on."""
+    plain = {"rows": None} if isinstance(config, SelectedConfig) else {}
+    path = getattr(config, "path", None)
+    return config.model_copy(update=plain | ({"path": str(Path(path).resolve())} if path else {}))
 
 
 def _gathered(dataset: Dataset, rows: np.ndarray) -> Iterator[Items]:
