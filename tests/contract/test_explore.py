@@ -17,6 +17,7 @@ import short
 import synthetic
 from figment import workbench
 from figment.cli.explore import app
+from figment.cli.progress import flat
 from figment.core.data import Spec, Vector
 from figment.core.errors import UsageError
 from figment.explorer import ACTIONS, action, inputs
@@ -172,6 +173,9 @@ def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:
         (("interpolate", "held:0"), "two"),
         (("interpolate", "held:0", "held:1", "--out", "x.jpg"), ".png"),
         (("reconstruct", "--out", "x.webp"), "no film"),
+        (("traverse", "stpes=3"), "its own: image, steps"),
+        (("reconstruct", "--out", "red.png/x.png"), "nothing can be written"),
+        (("reconstruct", "--out", "shut.png"), "is a folder"),
         (("arithmetic", "held:0", "held:1"), "operator"),
         (("traverse", "held:0"), "--image"),
         (("reconstruct", "broken.png"), "not a picture"),
@@ -181,8 +185,30 @@ def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:
 def test_mistakes_are_told(words: tuple[str, ...], said: str, runs: dict[str, Path]) -> None:
     Path("broken.png").write_bytes(b"this is no picture")
     PIL.Image.new("RGB", (9, 9), "red").save("red.png")
+    Path("shut.png").mkdir(exist_ok=True)
     with pytest.raises(UsageError, match=said):
         called(runs["autoencoder"], *words)
+
+
+def test_what_is_named_twice_is_counted_twice(runs: dict[str, Path]) -> None:
+    """Figures of items of one name do not cover each other; those of an action not the list of written files."""
+    run = runs["autoencoder"]
+    summed = json.loads(called(run, "arithmetic", "held:1", "-", "0.5*held:1", "--json").stdout)
+    assert summed["weights"] == {"held:1": 1, "held:1 (2)": -0.5}
+    Path("a").mkdir(exist_ok=True)
+    for path in (Path("9.png"), Path("a/9.png")):
+        PIL.Image.new("L", (8, 8), 90).save(path)
+    assert set(json.loads(called(run, "reconstruct", "9.png", "a/9.png", "--json").stdout)["each"]) == {
+        "9.png",
+        "9.png (2)",
+    }
+    stored = json.loads(called(run, "compress", "count=8", "rows=50", "--json").stdout)
+    assert stored["measured"] == 8 and all(map(Path.exists, map(Path, stored["pictures"])))
+
+
+def test_several_figures_are_printed_in_few_characters() -> None:
+    told = dict(flat({"ends": [16.512345, 17.0], "files": ["a.png", "b.webp"], "none": [], "unknown": None}))
+    assert told == {"ends": "16.51, 17", "files": "a.png, b.webp", "none": "-", "unknown": "-"}
 
 
 def test_actions_are_listed_and_have_settings() -> None:

@@ -117,6 +117,10 @@ def test_the_command_finds_the_digit_left_out(tmp_path: Path) -> None:
     assert all(row["anomalous"] == (row["percentile"] > 95) for row in scores)
     assert {row["label"] for row in scores[:5]} == {"0"}
     assert PIL.Image.open(out).size[0] > 500
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "one.png").write_bytes(b"no picture")
+    told = CliRunner().invoke(app, ["anomaly", str(run.path), str(tmp_path / "broken"), "--out", str(out)])
+    assert isinstance(told.exception, DataError) and "one.png: not a picture" in str(told.exception)
 
 
 @pytest.mark.parametrize("kind", ["vae", "with-prior"])

@@ -30,6 +30,9 @@ def data_colours(
     from figment.pictures import save_png, sheet
     from figment.pixels.regions import regions
 
+    out = out or Path(f"{picture.stem}-colours.png")
+    if out.suffix != ".png":
+        raise UsageError(f"--out {out}: the picture goes into a .png.")
     try:
         data = picture.read_bytes()
         head = decode.header(data)
@@ -41,7 +44,6 @@ def data_colours(
     except decode.Unreadable as fault:
         raise UsageError(f"{picture} cannot be read: {fault}.") from None
     found = regions(rgb, count, bandwidth, seed)
-    out = out or Path(f"{picture.stem}-colours.png")
     recipe = {"picture": picture.name, "count": count, "bandwidth": bandwidth, "seed": seed}
     save_png(sheet([[rgb, found.picture]], columns=("picture", f"{len(found.colours)} regions")), out, recipe)
     rows = [

@@ -120,7 +120,14 @@ def flat(value: Mapping[str, object], path: str = "") -> Iterator[tuple[str, str
         name = f"{path}.{key}" if path else key
         if isinstance(inner, Mapping):
             yield from flat(inner, name)
-        elif inner is None:
-            yield name, "-"
         else:
-            yield name, f"{inner:.4g}" if isinstance(inner, float) else str(inner)
+            yield name, brief(inner)
+
+
+def brief(value: object) -> str:
+    """A figure, or several, in few characters: `0.1234`, `16.5, 17.11`; `-` where there is none."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(brief, value)) or "-"
+    return "-" if value is None else str(value)

@@ -57,7 +57,9 @@ def _named(text: str) -> dict[str, Any]:
     known = ["digits", "faces", *(f"toy:{name}" for name in _toys())]
     if path.exists():
         raise UsageError(f"'{text}' is nothing that can be learnt from. DATA is one of: {', '.join([*known, *FORMS])}.")
-    nearby = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    around = path.parent.iterdir() if path.parent.is_dir() else ()
+    fit = (entry for entry in around if entry.is_dir() or entry.name.lower().endswith((*ARCHIVES, ".parquet")))
+    nearby = [str(path.with_name(entry.name)) for entry in fit if not entry.name.startswith(".")]
     hint = did_you_mean(text, known + sorted(nearby)[:20])
     raise UsageError(f"There is no data '{text}'. {hint} Or type the path of a folder of your own pictures.")
 

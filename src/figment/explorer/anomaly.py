@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from figment.core.data import Image
-from figment.core.errors import UsageError
+from figment.core.errors import DataError, UsageError
 from figment.core.model import HasBound, HasImportance
 from figment.core.run import DataConfig
 from figment.data.items import Items, items
@@ -124,6 +124,8 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
                 rows += _judged(judge, part, scores)
                 worst.add(scores, part.x, rebuilt.cpu(), maps.cpu(), _captions(part, scores))
                 advance(len(part.names) + len(part.faults))
+    if not rows:
+        raise DataError(f"nothing can be judged: {_faults(skipped)}.")
     rows.sort(key=lambda row: -row["score"])
     figures = {
         "items": len(rows),
@@ -136,6 +138,12 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
     }
     pictures = isinstance(scene.model.spec.x, Image)
     return Found(figures, _sheet(judge, worst) if pictures else _histogram(judge, rows))
+
+
+def _faults(skipped: Mapping[str, str]) -> str:
+    """The first few files that were skipped, and why."""
+    told = [f"{name} is {fault}" if fault == "empty" else f"{name}: {fault}" for name, fault in skipped.items()]
+    return "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "") if told else "there are no items"
 
 
 def _judged(judge: Judge, part: Items, scores: Tensor) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         by_bytes = {way.name: way.points(x) for way in ways}
     files = _files(scene, x) if scene.model.spec.x.channels in (1, 3) else {}
     figures = {
-        "pictures": len(x),
+        "measured": len(x),
         "latent": ways[0].held_out.shape[1],
         "raw_bytes": scene.model.spec.x.dimensions,
         "psnr_by_numbers": by_numbers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,16 @@ def divide(
 
 
 def destination(run: Path, name: str, out: Path | None) -> Path:
-    """Where the picture goes: `out`, else RUN-ACTION.png here. Raises UsageError where that can be no picture."""
+    """Where the picture goes: `out`, else RUN-ACTION.png here. Raises UsageError, before any work is done, where that
+    can be no picture or where nothing can be written."""
     out = out or Path(f"{run.resolve().name}-{name}.png")
     if out.suffix not in (".png", ".webp"):
         raise UsageError(f"--out {out}: a picture goes into a .png, a film into a .webp.")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file.")
+    there = next(parent for parent in out.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"--out {out}: nothing can be written into {there}.")
     return out
 
 

@@ -63,7 +63,13 @@ def encoded(scene: Scene, items: Sequence[Item]) -> Chosen:
         decoded = iter(codec.decode(Code.joined(known)).split(1))
     code = [next(codes) if item.code is None else item.code for item in items]
     shown = [next(decoded) if item.x is None else item.x for item in items]
-    return Chosen(torch.cat(shown), Code.joined(code), tuple(item.name for item in items))
+    return Chosen(torch.cat(shown), Code.joined(code), distinct([item.name for item in items]))
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names by which items can be told apart: of those that are equal, the second ends in (2), and so on."""
+    again = [names[:place].count(name) for place, name in enumerate(names)]
+    return tuple(f"{name} ({more + 1})" if more else name for name, more in zip(names, again))
 
 
 def varied(scene: Scene, count: int) -> list[str]:
@@ -95,9 +101,9 @@ def read(scene: Scene, word: str) -> Item:
 
 def from_file(scene: Scene, path: Path) -> Item:
     """A picture file, brought to the model's size as the run's data was. Raises UsageError."""
-    scene.require_pictures("a picture file")
     form = scene.model.spec.x
-    assert isinstance(form, Image)
+    if not isinstance(form, Image):
+        raise UsageError(f"{path}: {scene.model.spec.name} has rows of numbers, no pictures: give held:N or train:N.")
     if form.channels not in (1, 3):
         raise UsageError(f"{path}: the model takes {form.channels} channels, which no picture file has.")
     try:

@@ -39,7 +39,7 @@ def measured(scene: Scene, count: int) -> Found:
     raw = dimensions / 8 if scene.model.spec.x.binary else dimensions
     png = png_bits(scene.model.spec.x.to_user(batch.x)) + 8 * FRAME
     figures = {
-        "pictures": len(batch),
+        "measured": len(batch),
         "exact": True,
         "bytes": len(packed),
         "bits_per_dim": 8 * len(packed) / (len(batch) * dimensions),

@@ -140,7 +140,8 @@ def _tints(colouring: Colouring | None, count: int) -> np.ndarray:
 
 
 def _points(axes: Any, points: np.ndarray, colouring: Colouring | None, size: float) -> None:
-    axes.scatter(*points.T, s=size, c=_tints(colouring, len(points)), alpha=0.8, linewidths=0)
+    area = size * min(6.0, max(1.0, 1000 / len(points)))  # few points are drawn larger
+    axes.scatter(*points.T, s=area, c=_tints(colouring, len(points)), alpha=0.8, linewidths=0)
 
 
 def _areas(axes: Any, survey: Survey, colouring: Colouring | None) -> None:

@@ -14,7 +14,7 @@ import PIL.Image
 from figment.core.config import Config, parse
 from figment.core.data import Batch, Dataset, Image
 from figment.core.errors import UsageError
-from figment.core.model import Model
+from figment.core.model import HasSampling, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.data import parse as parse_data
@@ -114,4 +114,10 @@ def explore(scene: Scene, name: str, words: Sequence[str] = (), settings: Mappin
     """
     module = action(name)
     options: Config = parse(module.Options, settings or {})
+    if scene.sampling and not isinstance(scene.model, HasSampling):
+        raise UsageError(
+            f"{', '.join(scene.sampling)}: `{name}` has no such setting (its own: "
+            f"{', '.join(module.Options.model_fields) or 'none'}), and '{scene.model.config.kind}' has no choices at "
+            "sampling time."
+        )
     return module.explore(scene, words, options)
