@@ -67,7 +67,8 @@ def test_pictures_of_a_folder_are_selected_stored_or_streamed(stream: bool, tmp_
     ("settings", "said"),
     [
         ({"only": "11"}, "no label '11'"),
-        ({"only": "3", "without": "3"}, "no training item"),
+        ({"only": "3", "without": "3"}, "0 training items are left; at least 8"),
+        ({"rows": 7}, "greater than or equal to 8"),
     ],
 )
 def test_labels_that_are_not_there_are_a_usage_error(settings: dict[str, str], said: str) -> None:

@@ -23,7 +23,6 @@ from figment.data.selection import SelectedConfig
 from figment.data.streaming import StreamSplit
 
 FORMAT = 1
-FEWEST = 8
 UNUSED = "-"
 LARGE = 128 * 128  # pixels from which decoding one picture outweighs handing it to a thread
 Side = Annotated[int, pydantic.Field(ge=1, le=8192)]
@@ -111,7 +110,7 @@ class PictureConfig(SelectedConfig):
 
     def dataset(self, source: Source, survey: Survey) -> Dataset:
         """The splits of a surveyed source. Raises DataError, with counts, where too few pictures are left."""
-        if len(survey.items) < FEWEST:
+        if len(survey.items) < splits.FEWEST:
             raise DataError(too_few(source, survey))
         rows = assign(source.split[survey.items], survey.digest)
         label = source.label[survey.items]
@@ -200,7 +199,8 @@ def too_few(source: Source, survey: Survey) -> str:
     """The message for a source with hardly a readable picture."""
     reasons = "; ".join(f"{n} x {why}" for why, n in Counter(survey.faults.values()).most_common(5))
     return (
-        f"{source.title}: {len(survey.items)} of {survey.count} pictures can be read; at least {FEWEST} are needed"
+        f"{source.title}: {len(survey.items)} of {survey.count} pictures can be read; "
+        f"at least {splits.FEWEST} are needed"
         + (f" ({reasons})." if reasons else ".")
         + " `figment data check` lists the unreadable ones."
     )

@@ -30,12 +30,12 @@ class SelectedConfig(DataConfig):
 
     only: Names = pydantic.Field((), description="keep these labels, separated by commas")
     without: Names = pydantic.Field((), description="leave these labels out")
-    rows: int | None = pydantic.Field(None, ge=1, description="train on so many items, drawn once from all")
+    rows: int | None = pydantic.Field(None, ge=splits.FEWEST, description="train on so many items, drawn once from all")
 
     def selected(self, dataset: Dataset) -> Dataset:
         """What is asked for of a dataset that is stored; held-out items keep to the labels, and all of them stay.
 
-        Raises UsageError for labels that are not there, or where nothing would be left to train on.
+        Raises UsageError for labels that are not there, or where too few items would be left to train on.
         """
         if not (self.only or self.without or self.rows):
             return dataset
@@ -47,8 +47,10 @@ class SelectedConfig(DataConfig):
                 found = np.sort(np.random.default_rng(0).permutation(found)[: self.rows])
             if len(found):
                 rows[name] = found
-        if "train" not in rows:
-            raise UsageError(f"{dataset.spec.name}: no training item has the labels that are left.")
+        if (left := len(rows.get("train", ()))) < splits.FEWEST:
+            raise UsageError(
+                f"{dataset.spec.name}: {left} training items are left; at least {splits.FEWEST} are needed."
+            )
         spec, place = _renumbered(dataset.spec, kept, stored["train"].c, rows["train"])
         parts = {name: _part(stored[name], chosen, spec, place) for name, chosen in rows.items()}
         counts = ", ".join(f"{name} {len(part):,} of {len(stored[name]):,}" for name, part in parts.items())

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+FEWEST = 8  # items that can be trained on and measured
 SHARE = 0.1
 NAMES = {"train": "train", "valid": "valid", "validation": "valid", "val": "valid", "test": "test"}  # folders, shards
 
