@@ -36,6 +36,7 @@ LESSONS = {
     "rejection": "rejection",
     "likelihood-fooled": "likelihood_fooled",
     "bayes-rule": "bayes_rule",
+    "distribution-transformer": "distribution_transformer",
     "generative-or-discriminative": "generative_or_discriminative",
 }
 

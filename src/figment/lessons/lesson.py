@@ -48,7 +48,8 @@ class Lesson:
     """One idea of the decks, shown by one command.
 
     `source` says where it is taught, `teaches` what, in a sentence. `data` is what it is shown on unless asked
-    otherwise (None: it needs none); `needs` are those of `pictures`, `labels`, `attributes` it cannot do without.
+    otherwise (None: it needs none); `needs` are those of `pictures`, `labels`, `attributes`, `points` (of a plane) it
+    cannot do without.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Stage:
             "pictures": isinstance(spec.x, Image),
             "labels": spec.label is not None,
             "attributes": "attributes" in spec.c,
+            "points": spec.x.shape == (2,),
         }
         missing = [need for need in lesson.needs if not there[need]]
         if missing:
