@@ -38,5 +38,5 @@ def test_walkers_draw_from_exp_of_minus_the_energy(normal: EBM) -> None:
     x = normal.with_sampling(Choices(steps=300, step=0.1)).sample({}, Noise(0, range(2000)))
     torch.testing.assert_close(x.mean(0), MEAN, atol=0.05, rtol=0)
     torch.testing.assert_close(x.std(0), torch.full((2,), SPREAD), atol=0.04, rtol=0)
-    downhill = normal.with_sampling(Choices(steps=300, step=0.1, noise=0)).sample({}, Noise(0, range(4)))
+    downhill = normal.with_sampling(Choices(steps=500, step=0.1, annealed=0.5, noise=0)).sample({}, Noise(0, range(4)))
     torch.testing.assert_close(downhill, MEAN.expand(4, 2), atol=1e-2, rtol=0)

@@ -7,39 +7,33 @@ from typing import ClassVar, Literal, final
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Noise, Spec, Vector
 from figment.core.model import CanSample, HasEnergy, HasSampling, Learns, Loss, Model, ModelConfig, Player, Turn
-from figment.nn.discriminator import Discriminator, VectorDiscriminator
+from figment.nn.discriminator import VectorDiscriminator
 
-PICTURES = {"tiny": 8, "small": 24, "base": 48, "large": 96}
-ROWS = {"tiny": 64, "small": 128, "base": 256, "large": 512}
+WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}
 LEAP = 4.0  # steps of walkers that start anew are longer by this at first, so that they arrive
 
 
 class EBMConfig(ModelConfig):
     """p(x | y) = N(x; 0, reach^2 I) exp(f(x, y) / T) / Z(y)."""
 
-    accepts = (Image, Vector)
+    accepts = (Vector,)
     conditions = ("label",)
     kind: Literal["ebm"] = "ebm"
-    learning: Literal["auto", "noise", "walkers"] = pydantic.Field(
-        "auto",
-        description="contrast with noise, which knows the constant too, for rows; with walkers, for pictures",
+    learning: Literal["noise", "walkers"] = pydantic.Field(
+        "noise", description="contrast with noise, which knows the constant too, or with walkers"
     )
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="features of the network (None: by size)")
-    temperature: float | None = pydantic.Field(
-        None, gt=0, le=100, description="T: how large a difference of f is of note (None: 1; pictures: 1e-4)"
-    )
+    temperature: float = pydantic.Field(1.0, gt=0, le=100, description="T: how large a difference of f is of note")
     reach: float = pydantic.Field(
         2.0, gt=0, le=100, description="deviation of the normal distribution walkers start in"
     )
-    step: float | None = pydantic.Field(
-        None, gt=0, le=10, description="deviation of one Langevin step (None: 0.05; pictures: 0.01)"
-    )
+    step: float = pydantic.Field(0.1, gt=0, le=10, description="deviation of one Langevin step")
     steps: int = pydantic.Field(10, ge=1, le=10_000, description="Langevin steps of walkers for each update")
     walkers: int = pydantic.Field(
         4096, ge=1, le=1_000_000, description="walkers kept, a batch of which moves at a time"
@@ -48,29 +42,22 @@ class EBMConfig(ModelConfig):
     regularise: float = pydantic.Field(
         1.0, ge=0, le=100, description="walkers: weight of E f^2, against energies that drift"
     )
-    smooth: float | None = pydantic.Field(
-        None, ge=0, le=1, description="deviation of noise added to the data (None: 0; pictures: 0.03)"
-    )
+    smooth: float = pydantic.Field(0.0, ge=0, le=1, description="deviation of noise added to the data")
     drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
 
     def build(self, spec: Spec) -> EBM:
         spec = self.adapt(spec)
-        picture = isinstance(spec.x, Image)
-        fitting = {"width": (ROWS, PICTURES)[picture][self.size], "temperature": (1.0, 1e-4)[picture]}
-        learning = ("noise", "walkers")[picture] if self.learning == "auto" else self.learning
-        fitting |= {"step": (0.05, 0.01)[picture], "smooth": (0.0, 0.03)[picture]}
-        resolved = {name: value for name, value in fitting.items() if getattr(self, name) is None}
-        return EBM(self.model_copy(update={**resolved, "learning": learning}), spec)
+        return EBM(self.model_copy(update={"width": self.width or WIDTHS[self.size]}), spec)
 
 
 class Choices(Config):
     """How walkers move: Langevin steps from a normal distribution to the model."""
 
-    steps: int = pydantic.Field(200, ge=1, le=100_000, description="Langevin steps")
+    steps: int = pydantic.Field(500, ge=1, le=100_000, description="Langevin steps")
     step: float | None = pydantic.Field(
         None, gt=0, le=10, description="deviation of a step where the energy is whole (None: as in training)"
     )
-    annealed: float = pydantic.Field(0.5, ge=0, le=1, description="share of the steps over which the energy comes in")
+    annealed: float = pydantic.Field(0.9, ge=0, le=1, description="share of the steps over which the energy comes in")
     noise: float = pydantic.Field(1.0, ge=0, le=10, description="of a step, relative to Langevin's; 0 goes downhill")
 
 
@@ -94,11 +81,7 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
         super().__init__(config, spec)
         assert config.width
         self.groups = spec.label.count + 1 if spec.label else 0
-        self.network: nn.Module
-        if isinstance(spec.x, Image):
-            self.network = Discriminator(spec.x.shape, config.width, self.groups)
-        else:
-            self.network = VectorDiscriminator(spec.x.dimensions, config.width, self.groups)
+        self.network = VectorDiscriminator(spec.x.dimensions, config.width, self.groups)
         self.register_buffer("walker", config.reach * torch.randn(config.walkers, *spec.x.shape))
 
     def label_of(self, c: Mapping[str, Tensor], count: int) -> Tensor | None:
@@ -107,7 +90,6 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
         return c.get("label", torch.full((count,), self.groups - 1, device=self.walker.device))
 
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        assert self.config.temperature
         return self._base(x) - self.network(x, self.label_of(c, len(x))) / self.config.temperature
 
     def _base(self, x: Tensor) -> Tensor:
@@ -115,7 +97,6 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
 
     def slope(self, x: Tensor, label: Tensor | None, beta: float) -> Tensor:
         """The gradient of ||x||^2 / 2 r^2 - beta f / T."""
-        assert self.config.temperature
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.network(x, label).sum(), x)
@@ -129,11 +110,9 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         c = self.spec.nulled(batch.c, torch.rand(len(batch), device=batch.x.device) < self.config.drop_label)
         label = self.label_of(c, len(batch))
-        assert self.config.smooth is not None
         x = batch.x + self.config.smooth * torch.randn_like(batch.x)
         real = self.network(x, label)
         if self.config.learning == "noise":
-            assert self.config.temperature
             noise = self.network(self.config.reach * torch.randn_like(x), label)
             wrong = F.softplus(-real / self.config.temperature) + F.softplus(noise / self.config.temperature)
             return Loss(wrong.mean(), {"told": (real > 0).float().mean()})
@@ -151,9 +130,8 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
         x, label = self.walker[chosen], self._walker_labels(chosen)
         anew = torch.rand(count, device=device, generator=generator) < config.restart
         start = config.reach * torch.randn(x.shape, device=device, generator=generator)
-        far = anew.float().view(-1, *[1] * (x.ndim - 1))
+        far = anew.float()[:, None]
         x = x + far * (start - x)
-        assert config.step
         for left in range(config.steps, 0, -1):
             size = config.step * (1 + LEAP * far * left / config.steps)
             noise = torch.randn(x.shape, device=device, generator=generator)
@@ -194,7 +172,6 @@ class Langevin(CanSample):
         model, sampling, shape = self.model, self.sampling, self.model.spec.x.shape
         label, fresh = model.label_of(c, len(noise)), noise.stream("steps")
         x, whole = model.config.reach * noise.stream("prior").normal(shape), sampling.step or model.config.step
-        assert whole
         for step in range(1, sampling.steps + 1):
             beta = min(1.0, step / max(1.0, sampling.annealed * sampling.steps))
             size = whole * beta**-0.5
