@@ -17,8 +17,8 @@ from figment.models.flows.flow import Flow
 from figment.pictures import COLOURS, drawing, rendered
 
 STEPS, BATCH = 800, 256
-POINTS, TESTED = 1500, 2000  # points of pictures, and of the tests
-BETWEEN = 6  # frames from one layer to the next
+POINTS, FILMED, TESTED = 1500, 700, 2000  # points of pictures, of the film, and of the tests
+BETWEEN = 5  # frames from one layer to the next
 REACH = 3.4  # of pictures, in deviations
 
 
@@ -64,13 +64,13 @@ def make(stage: Stage) -> Told:
     ]
     text = TEXT.format(layers=len(path) - 1, line=tests["line"], x=tests["plane, x"], y=tests["plane, y"])
     figures = {"kolmogorov_smirnov_p": tests, "back": back}
-    return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims, _film(path))
+    return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims, _film(path[:, :FILMED]))
 
 
 def _scatter(axes: Any, x: Tensor, start: Tensor) -> None:
-    """Points in the colour of the direction they started in, darker from nearer the middle."""
+    """Points in the colour of the direction they started in."""
     angle = torch.atan2(start[:, 1], start[:, 0]) / (2 * np.pi) + 0.5
-    axes.scatter(*x.T.numpy(), s=7, c=colormaps["twilight_shifted"](0.08 + 0.84 * angle.numpy()), linewidths=0)
+    axes.scatter(*x.T.numpy(), s=7, c=0.85 * colormaps["hsv"](angle.numpy())[:, :3], linewidths=0)
     axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[])
 
 
@@ -85,7 +85,7 @@ def _film(path: Tensor) -> list[Any]:
     for time in times + [float(len(path) - 1)] * BETWEEN:
         i = min(int(time), len(path) - 2)
         ease = (1 - np.cos(np.pi * (time - i))) / 2
-        figure, axes = drawing(4.0, 4.0)
+        figure, axes = drawing(3.0, 3.0)
         axes.grid(visible=False)
         _scatter(axes, path[i].lerp(path[i + 1], float(ease)), path[0])
         frames.append(rendered(figure))
