@@ -100,7 +100,7 @@ def table(rows: Sequence[Mapping[str, object]]) -> None:
     if not rows:
         return
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[str(row.get(name, "")) for name in names] for row in rows]
+    cells = [["" if row.get(name) is None else str(row[name]) for name in names] for row in rows]
     if not sys.stdout.isatty():
         widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
         for line in [names, *cells]:

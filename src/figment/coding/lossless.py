@@ -26,7 +26,7 @@ class Codebook:
     def __init__(self, model: Model):
         if not isinstance(model, HasMasses) or not isinstance(model.spec.x, Image) or model.measure != "mass":
             raise UsageError(
-                f"this '{model.config.kind}' gives pictures no probability of their own, only a density: train "
+                f"this '{model.config.kind}' gives pictures no probability, or only a density: train "
                 "naive-bayes, or vae with model.decoder=logistic (data.binarise=threshold: bernoulli)."
             )
         self.model: Any = model

@@ -36,7 +36,8 @@ def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int
     """
     found = _pictures(config, spec, split) if isinstance(config, PictureConfig) else _rows(config, spec, split)
     if not found[0]:
-        raise DataError(f"there are no items{f' in a split {split!r}' if split else ''} to be judged.")
+        hint = ": the data has no such split of its own, so leave --split out" if split else ""
+        raise DataError(f"there are no items{f' in a split {split!r}' if split else ''} to be judged{hint}.")
     return found
 
 

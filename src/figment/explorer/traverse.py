@@ -51,7 +51,7 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         ends = scene.codec.decode(walk(base.code, rest, (values[0], values[-1])))
         changes += change(ends.unflatten(0, (len(rest), 2))).tolist()
     names = _names(axes)
-    rows = [f"{name}  {use:.2f} {_unit(axes)}  {c:.1%}" for name, use, c in zip(names, first.use.tolist(), changes)]
+    rows = [f"{name}  {_used(axes, use)}  {c:.1%}" for name, use, c in zip(names, first.use.tolist(), changes)]
     title = f"{scene.title}: one latent at a time from {base.names[0]}, its use, and what it changes of the pixels"
     picture = sheet([list(form.to_user(row)) for row in x], rows, [f"{value:+.1f}" for value in values], title=title)
     figures = {
@@ -79,5 +79,9 @@ def _names(axes: Axes) -> list[str]:
     return [f"z{k}" for k in axes.latents]
 
 
-def _unit(axes: Axes) -> str:
-    return {"kl": "nats", "variance": "var", "effect": "effect", "share of variance": "of variance"}[axes.measure]
+def _used(axes: Axes, use: float) -> str:
+    """How much an axis is used, in the unit of its measure."""
+    shares = {"effect": "effect", "share of variance": "of variance"}
+    if axes.measure in shares:
+        return f"{use:.1%} {shares[axes.measure]}"
+    return f"{use:.2f} {'nats' if axes.measure == 'kl' else 'var'}"
