@@ -100,3 +100,5 @@ def test_digits_are_read_noise_is_refused_and_failures_are_named(tmp_path: Path)
     assert "accuracy" not in noise
     with pytest.raises(UsageError, match="between 0 and 1"):
         classify(run, "digits", reject=5)
+    with pytest.raises(UsageError, match="held-out items are labelled"):
+        classify(run, "digits", split="train")

@@ -136,6 +136,8 @@ def classify(
     source, model = folder.read_run().data, load(folder.path)
     asked = (parse(data) if isinstance(data, str) else data).resolved()
     own, same = source.build(), _place(asked) == _place(source)
+    if same and split is not None:
+        raise UsageError("--split: this is the data the run learned from, of which held-out items are labelled.")
     check_form(model, own)
     mixed = np.random.default_rng(0).permutation(len(own.held_out))
     apart, rest = np.array_split(mixed, 2) if same else (mixed, mixed[:0])
