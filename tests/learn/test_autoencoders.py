@@ -97,13 +97,13 @@ def slope(run: RunFolder) -> tuple[float, float]:
 
 
 def test_b5_contraction_flattens_the_encoder_at_little_cost(runs: Runs) -> None:
-    """To a fifth and below; what is left when the scale of codes is taken out is told apart."""
+    """To a fifth and below, also where the scale of codes, which a decoder undoes, is taken out."""
     plain = runs(600, model__latent=16)
-    tame = runs(600, model__latent=16, model__regulariser="contractive", model__contraction=0.1)
+    tame = runs(600, model__latent=16, model__regulariser="contractive", model__contraction=0.15)
     (steep, relative), (flat, left) = slope(plain), slope(tame)
     assert error(tame) <= 1.3 * error(plain), (error(tame), error(plain))
-    assert flat <= steep / 5
-    assert left <= relative / 3, (left, relative)
+    assert flat <= steep / 5, (flat, steep)
+    assert left <= relative / 5, (left, relative)
 
 
 @pytest.mark.parametrize(("noise", "floor"), [("gaussian", 20.0), ("salt-and-pepper", 18.0), ("masking", 18.0)])
