@@ -50,7 +50,7 @@ class AutoencoderConfig(ModelConfig):
         "or the share of pixels that salt-and-pepper and masking replace",
     )
     contraction: float = pydantic.Field(
-        0.1, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2 a number of the code"
+        0.15, ge=0, le=1000, description="contractive: weight of ||dz/dx||^2 a number of the code"
     )
     active: int | None = pydantic.Field(
         None, ge=1, le=4096, description="sparse: numbers of a code that are not 0 (None: a quarter)"
