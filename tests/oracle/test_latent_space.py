@@ -114,7 +114,7 @@ def test_direction_is_the_difference_of_means_and_holds_others_fixed() -> None:
     plain = attribute.direction(codes, wanted)
     means = codes[wanted == 1].mean(0) - codes[wanted == 0].mean(0)
     assert torch.allclose(plain.vector, means / 2, atol=1e-4)
-    corrected = attribute.direction(codes, wanted, other[:, None])
+    corrected = attribute.direction(codes, wanted, [other[:, None]])
     assert corrected.corrected and not plain.corrected
     assert torch.allclose(corrected.vector, truth / 2, atol=0.02)
     assert attribute.cosine(corrected.vector, truth) > 0.99 > attribute.cosine(plain.vector, truth)
@@ -122,7 +122,10 @@ def test_direction_is_the_difference_of_means_and_holds_others_fixed() -> None:
 
 def test_a_direction_of_what_others_determine_or_what_does_not_vary() -> None:
     codes, wanted, other, _ = correlated(500)
-    assert not attribute.direction(codes, wanted, torch.stack([other, 1 - wanted], 1)).corrected
+    twin = (1 - wanted)[:, None]
+    assert not attribute.direction(codes, wanted, [twin]).corrected
+    both = [attribute.direction(codes, wanted, groups) for groups in ([other[:, None]], [twin, other[:, None], twin])]
+    assert torch.allclose(both[0].vector, both[1].vector)
     with pytest.raises(ValueError, match="does not vary"):
         attribute.direction(codes, torch.ones(500))
 
@@ -152,10 +155,11 @@ def test_area_under_the_curve_counts_pairs() -> None:
 
 def test_columns_describe_factors_for_a_regression() -> None:
     values, spec = factors()
-    values[0, 0] = np.nan
-    design = attribute.columns(torch.from_numpy(values), spec)
-    assert design.shape == (N, 1 + 2 + 1) and float(design[0, 0]) == 0
-    assert torch.allclose(design.std(0, correction=0), torch.ones(4).double(), atol=1e-3)
+    values[0] = np.nan
+    for column, factor, width in zip(torch.from_numpy(values).T, spec.factors, (1, 2, 1)):
+        design = attribute.columns(column, factor)
+        assert design.shape == (N, width) and not design[0].any()
+        assert torch.allclose(design.std(0, correction=0), torch.ones(width).double(), atol=1e-3)
 
 
 def test_cells_of_the_prior_have_equal_mass() -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from figment.core.config import Config
-from figment.core.data import Batch, Factors, Image, Spec
+from figment.core.data import Batch, Factor, Factors, Image, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.data import faces
 from figment.data.faces import FACTORS
@@ -42,18 +42,17 @@ class Options(Config):
 
 @dataclass(frozen=True)
 class Examples:
-    """Codes `(N, d)` with the wanted attribute `(N,)`, 0 and 1 or a number, and all else that is known `(N, P)`; every
-    fifth is kept for the figures."""
+    """Codes `(N, d)` with the wanted attribute `(N,)`, 0 and 1 or a number, and all else that is known, `(N, P)` each;
+    every fifth is kept for the figures."""
 
     name: str
     codes: Tensor
     target: Tensor
-    others: Tensor | None = None
+    others: Sequence[Tensor] = ()
 
     def part(self, held: bool) -> Examples:
         kept = (torch.arange(len(self.codes)) % 5 == 4) == held
-        others = None if self.others is None else self.others[kept]
-        return Examples(self.name, self.codes[kept], self.target[kept], others)
+        return Examples(self.name, self.codes[kept], self.target[kept], [other[kept] for other in self.others])
 
     def direction(self) -> Direction:
         return direction(self.codes, self.target, self.others)
@@ -175,25 +174,27 @@ def attributes(spec: Spec) -> list[str]:
     return levels + [name for name in classes if f"={name}" not in "".join(levels)]
 
 
-def targets(spec: Spec, batch: Batch, name: str) -> tuple[Tensor, Tensor | None]:
-    """An attribute by name `(N,)`, 1 for a class or a level that is there, and the other factors as columns `(N, P)`.
+def targets(spec: Spec, batch: Batch, name: str) -> tuple[Tensor, list[Tensor]]:
+    """An attribute by name `(N,)`, 1 for a class or a level that is there, and all else that is known as columns.
 
     Raises UsageError for a name that is not in `attributes(spec)`; of two levels the second may go unnamed.
     """
-    factors = spec.c.get("attributes")
-    factor, _, level = name.partition("=")
-    if isinstance(factors, Factors) and factor in factors.names:
-        place = factors.names.index(factor)
-        part, column = factors.factors[place], batch.c["attributes"][:, place]
-        rest = [k for k in range(len(factors.names)) if k != place]
-        others = columns(batch.c["attributes"][:, rest], Factors(factors=tuple(factors.factors[k] for k in rest)))
-        if not level and len(part.levels) in (0, 2):
+    factors, (factor, _, level) = spec.c.get("attributes"), name.partition("=")
+    named = dict(zip(factors.names, factors.factors)) if isinstance(factors, Factors) else {}
+    values = dict(zip(named, batch.c["attributes"].T)) if named else {}
+    if spec.label is not None:
+        named["label"] = Factor(name="label", levels=spec.label.names)
+        values["label"] = batch.c["label"].float()
+    if factor not in named and spec.label is not None and name in spec.label.names:
+        factor, level = "label", name
+    if factor in named:
+        levels, column = named[factor].levels, values[factor]
+        level = level or (levels[1] if len(levels) == 2 else "")
+        others = [columns(values[other], named[other]) for other in named if other != factor]
+        if level in levels:
+            return torch.where(column.isfinite(), (column == levels.index(level)).float(), column), others
+        if not level and not levels:
             return column, others
-        if level in part.levels:
-            wanted = (column == part.levels.index(level)).float()
-            return torch.where(column.isfinite(), wanted, column), others
-    elif spec.label is not None and name in spec.label.names:
-        return (batch.c["label"] == spec.label.names.index(name)).float(), None
     raise UsageError(f"attribute {name}: {spec.name} has none of that name. {did_you_mean(name, attributes(spec))}")
 
 

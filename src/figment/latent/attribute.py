@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from figment.core.data import Factors
+from figment.core.data import Factor
 
 DETERMINED = 0.02  # a target of which others leave less of its variance than this unexplained has no part of its own
 
@@ -31,14 +32,15 @@ class Direction:
         return codes @ self.vector / self.vector.square().sum()
 
 
-def direction(codes: Tensor, target: Tensor, others: Tensor | None = None) -> Direction:
-    """How the mean code `(d,)` changes with the target `(N,)`, 0 and 1 or a number, with `others` `(N, P)` held fixed.
+def direction(codes: Tensor, target: Tensor, others: Sequence[Tensor] = ()) -> Direction:
+    """How the mean code `(d,)` changes with the target `(N,)`, 0 and 1 or a number, with others, `(N, P)` each, held
+    fixed.
 
     u sum_i r_i z_i / sum_i r_i t_i, r what a least-squares fit on the others leaves of the target: its own coefficients
     in a regression of codes `(N, d)` on everything known, times u, half the difference of the target's means over its
-    two halves. Without others it is, of a target of 0 and 1, half the difference of two mean codes. Others that
-    determine the target are not used. Rows whose target is NaN are left out. Raises ValueError for a target that does
-    not vary.
+    two halves. Without others it is, of a target of 0 and 1, half the difference of two mean codes. What would
+    determine the target, with those before it, is not held; rows whose target is NaN are left out. Raises ValueError
+    for a target that does not vary.
 
     Larsen et al., "Autoencoding beyond pixels using a learned similarity metric" (2016); Frisch & Waugh, "Partial time
     regressions as compared with individual trends" (1933).
@@ -49,12 +51,13 @@ def direction(codes: Tensor, target: Tensor, others: Tensor | None = None) -> Di
     if not 0 < upper.sum() < len(t):
         raise ValueError("the attribute does not vary")
     unit = (t[upper].mean() - t[~upper].mean()) / 2
-    rest, corrected = t - t.mean(), False
-    if others is not None and others.shape[1]:
-        design = torch.cat([torch.ones(len(t), 1).double(), others[known].double()], 1)
-        left = t - design @ torch.linalg.lstsq(design, t[:, None], driver="gelsd").solution[:, 0]
-        if corrected := bool(left.square().sum() > DETERMINED * rest.square().sum()):
-            rest = left
+    design, rest, corrected = torch.ones(len(t), 1).double(), t - t.mean(), False
+    spread = rest.square().sum()
+    for other in others:
+        wider = torch.cat([design, other[known].double()], 1)
+        left = t - wider @ torch.linalg.lstsq(wider, t[:, None], driver="gelsd").solution[:, 0]
+        if left.square().sum() > DETERMINED * spread:
+            design, rest, corrected = wider, left, True
     return Direction((unit * (rest @ z) / (rest @ t)).float(), float(unit), corrected)
 
 
@@ -63,18 +66,15 @@ def halves(target: Tensor) -> Tensor:
     return target > target[target.isfinite()].mean()
 
 
-def columns(values: Tensor, factors: Factors) -> Tensor:
-    """Factors `(N, F)` as columns `(N, P)` of a regression: numbers standardised, a 0-1 column for each level but the
-    first; what is unknown takes the mean."""
-    parts = []
-    for factor, column in zip(factors.factors, values.T.double()):
-        known = column.isfinite()
-        levels = range(1, len(factor.levels))
-        part = torch.stack([column == level for level in levels], 1).double() if factor.levels else column[:, None]
-        part = part - part[known].mean(0)
-        part = part / part[known].std(0, correction=0).clamp_min(1e-12)
-        parts.append(torch.where(known[:, None], part, 0.0))
-    return torch.cat(parts, 1) if parts else torch.empty(len(values), 0).double()
+def columns(values: Tensor, factor: Factor) -> Tensor:
+    """A factor `(N,)` as standardised columns `(N, P)` of a regression: a number itself, or for each level but one
+    whether it is that; what is unknown takes the mean."""
+    values = values.double()
+    known = values.isfinite()
+    levels = range(1, len(factor.levels))
+    part = torch.stack([values == level for level in levels], 1).double() if factor.levels else values[:, None]
+    part = part - part[known].mean(0)
+    return torch.where(known[:, None], part / part[known].std(0, correction=0).clamp_min(1e-12), 0.0)
 
 
 def auroc(score: Tensor, positive: Tensor) -> float:
