@@ -37,6 +37,7 @@ LESSONS = {
     "likelihood-fooled": "likelihood_fooled",
     "bayes-rule": "bayes_rule",
     "distribution-transformer": "distribution_transformer",
+    "energy-landscape": "energy_landscape",
     "generative-or-discriminative": "generative_or_discriminative",
 }
 
