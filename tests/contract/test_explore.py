@@ -19,7 +19,9 @@ from figment import workbench
 from figment.cli.explore import app
 from figment.cli.progress import flat
 from figment.core.data import Spec, Vector
-from figment.core.errors import UsageError
+from figment.core.errors import DataError, UsageError
+from figment.data import parse
+from figment.data.faces.folder import write
 from figment.explorer import ACTIONS, action, inputs
 from figment.explorer.points import plane
 from figment.explorer.scene import Scene, explore
@@ -150,6 +152,16 @@ def test_longer_rows_are_drawn_as_lines() -> None:
     spec = Spec(name="rows", x=Vector(mean=(0.0,) * 3, scale=(1.0,) * 3))
     scene: Any = SimpleNamespace(model=SimpleNamespace(spec=spec))
     assert min(plane(scene, [torch.randn(4, 3), torch.randn(2, 3)], torch.randn(2, 3)).size) > 200
+
+
+def test_data_that_has_moved_is_named_anew_and_comes_to_the_size_of_the_model(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    write(here, 40, {"size": 16})
+    run = workbench.execute(short.plan("autoencoder", parse(str(here), {"size": 8})), tmp_path / "run").path
+    here.rename(there)
+    with pytest.raises(DataError, match="--data"):
+        explore(Scene(run), "reconstruct")
+    assert Scene(run, data=str(there)).dataset.spec.x.shape == (3, 8, 8)
 
 
 def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:

@@ -38,4 +38,6 @@ def did_you_mean(asked: str, known: object) -> str:
     names = sorted(str(name) for name in known)  # type: ignore[attr-defined]
     close = get_close_matches(asked, names, n=1, cutoff=0.5)
     listing = ", ".join(names)
-    return (f"Did you mean '{close[0]}'? " if close else "") + f"There are: {listing}."
+    return (f"Did you mean '{close[0]}'? " if close else "") + (
+        f"There are: {listing}." if names else "There are none."
+    )

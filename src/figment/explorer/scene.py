@@ -13,7 +13,7 @@ import PIL.Image
 
 from figment.core.config import Config, parse
 from figment.core.data import Batch, Dataset, Image
-from figment.core.errors import UsageError
+from figment.core.errors import DataError, UsageError
 from figment.core.model import HasSampling, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
@@ -63,13 +63,24 @@ class Scene:
     @cached_property
     def dataset(self) -> Dataset:
         """The run's data, or that asked for. Raises UsageError where its form is not the model's, DataError."""
-        dataset = self._source.build()
+        try:
+            dataset = self._source.build()
+        except DataError as error:
+            raise error if self._data else DataError(f"{error} Where it has moved, tell `explore` by --data.") from None
         check_form(self.model, dataset)
         return dataset
 
     @cached_property
     def _source(self) -> DataConfig:
-        return parse_data(self._data) if self._data else RunFolder(self.run).read_run().data
+        """The run's data, or the other: its pictures come to the model's size as the run's own did."""
+        own, form = RunFolder(self.run).read_run().data, self.model.spec.x
+        if not self._data:
+            return own
+        other = parse_data(self._data)
+        if isinstance(other, PictureConfig) and isinstance(form, Image):
+            alike = {"crop": own.crop, "binarise": own.binarise} if isinstance(own, PictureConfig) else {}
+            return other.model_copy(update={"size": (form.height, form.width), **alike})
+        return other
 
     @property
     def crop(self) -> Crop:
