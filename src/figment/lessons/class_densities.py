@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from figment.core.data import Batch
-from figment.core.model import Model
+from figment.core.model import HasLogProb, Model
 from figment.evaluate.bayes import log_joint
 from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
@@ -38,7 +38,8 @@ def classifier(stage: Stage, name: str, latent: int) -> Scene:
 def judged(model: Model, batch: Batch) -> dict[str, float]:
     """Accuracy by Bayes' rule, and mean -log p(x | y) of each item's own label in nats."""
     joint = log_joint(model, batch.x)
-    own = model.log_prob(batch.x, {"label": batch.c["label"]})  # type: ignore[attr-defined]
+    assert isinstance(model, HasLogProb)
+    own = model.log_prob(batch.x, {"label": batch.c["label"]})
     return {"accuracy": float((joint.argmax(1) == batch.c["label"]).double().mean()), "nll": -float(own.mean())}
 
 

@@ -14,6 +14,7 @@ from figment.core.data import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow
+from figment.models.flows.transform import Chain
 from figment.pictures import COLOURS, drawing, rendered
 
 STEPS, BATCH = 800, 256
@@ -24,8 +25,9 @@ REACH = 3.4  # of pictures, in deviations
 
 def layers(model: Flow, z: Tensor) -> Tensor:
     """Points z `(N, 2)` and where they are after each layer of the inverse flow, the last first: `(L + 1, N, 2)`."""
-    path = [z]
-    for part in reversed(list(model.transform.parts)):
+    chain, path = model.transform, [z]
+    assert isinstance(chain, Chain)
+    for part in reversed(list(chain.parts)):
         path.append(part.inverse(path[-1], None))
     return torch.stack(path)
 

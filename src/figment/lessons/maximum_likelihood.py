@@ -39,7 +39,7 @@ def fitted(spec: Spec, stored: np.ndarray) -> NaiveBayes:
 
 def models(generator: np.random.Generator) -> tuple[dict[str, NaiveBayes], dict[str, np.ndarray]]:
     """Three models of ours and the draws `(N,)` that each was fitted to."""
-    draws = {
+    draws: dict[str, np.ndarray] = {
         "bernoulli": (generator.random(COINS) < COIN).astype(np.uint8),
         "multinomial": generator.choice(6, THROWS, p=DIE).astype(np.uint8),
         "gaussian": generator.normal(MEAN, SIGMA, LENGTHS).astype(np.float32),
