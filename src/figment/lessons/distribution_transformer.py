@@ -28,7 +28,7 @@ def layers(model: Flow, z: Tensor) -> Tensor:
     chain, path = model.transform, [z]
     assert isinstance(chain, Chain)
     for part in reversed(list(chain.parts)):
-        path.append(part.inverse(path[-1], None))
+        path.append(part.inverse(path[-1], None)  # type: ignore[operator])
     return torch.stack(path)
 
 

@@ -90,13 +90,13 @@ def _draw(axes: Any, tree: dict[str | None, list[str]], classes: dict[str, type]
 
 WORDS = """
 Generative models differ in what they know of the density p(x) they learn. Some have it as a formula that can be
-evaluated: classical models and flows. Some have only a bound (variational autoencoders), an energy, that is the density
-but for a factor (Boltzmann machines), or its slope at every level of noise (diffusion). Some have no density at all and
-only draw: adversarial networks, and an autoencoder with a prior put on its codes after the fact. A plain autoencoder
-has not even that.
+evaluated: classical models and flows. Some have only a bound (variational autoencoders), an energy, that is the
+density but for a factor (Boltzmann machines), or its slope at every level of noise (diffusion). Some have no density
+at all and only draw: adversarial networks, and an autoencoder with a prior put on its codes after the fact. A plain
+autoencoder has not even that.
 
-The picture is made from the {count} kinds of this program. A kind lists what it can do in the header of its class;
-the branch follows from it: log p(x) makes a density tractable, a bound, an energy or a denoiser makes it approximate,
+The picture is made from the {count} kinds of this program. A kind lists what it can do in the header of its class; the
+branch follows from it: log p(x) makes a density tractable, a bound, an energy or a denoiser makes it approximate,
 samples alone leave it implicit. Commands follow the same dots: what samples can be evaluated, what encodes and decodes
 can be explored, what has a density can classify by Bayes' rule and compress.
 """
