@@ -14,6 +14,7 @@ from figment.core.data import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow
+from figment.models.flows.transform import Chain, Transform
 from figment.models.flows.transform import Chain
 from figment.pictures import COLOURS, drawing, rendered
 
@@ -28,7 +29,7 @@ def layers(model: Flow, z: Tensor) -> Tensor:
     chain, path = model.transform, [z]
     assert isinstance(chain, Chain)
     for part in reversed(list(chain.parts)):
-        path.append(part.inverse(path[-1], None)  # type: ignore[operator])
+        path.append(part.inverse(path[-1], None))  # type: ignore[operator]
     return torch.stack(path)
 
 
