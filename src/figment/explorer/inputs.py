@@ -125,7 +125,7 @@ def _mean_of_label(scene: Scene, name: str) -> Code:
     """The mean of the codes of training items of one label. Raises UsageError where there is no such label."""
     known = scene.dataset.spec.label
     if known is None:
-        raise UsageError(f"label:{name}: {scene.dataset.spec.name} has no labels.")
+        raise UsageError(f"label:{name}: {scene.dataset.spec.name} has no labels: name pictures instead.")
     k = known.read(name)
     most = MEAN_OF if scene.codec.way == "encoder" else MEAN_OF_FEW
     found: list[np.ndarray] = []

@@ -42,7 +42,10 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     Raises UsageError for data without labels and for a model without an encoder.
     """
     if scene.dataset.spec.label is None:
-        raise UsageError(f"`probe` reads labels from codes, and {scene.dataset.spec.name} has none.")
+        raise UsageError(
+            f"`probe` reads labels from codes, and {scene.dataset.spec.name} has none: "
+            "name data with labels by --data (sub-folders are labels)."
+        )
     if scene.codec.way != "encoder":
         raise UsageError("`probe` wants codes in one pass: take autoencoder, vae or with-prior.")
     rows = np.random.default_rng(0).permutation(len(scene.dataset.train))[: options.rows]
