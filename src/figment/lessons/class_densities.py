@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from figment.core.data import Batch
-from figment.core.model import HasLogProb, Model
+from figment.core.model import HasLogProb
 from figment.evaluate.bayes import log_joint
 from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
@@ -35,7 +35,7 @@ def classifier(stage: Stage, name: str, latent: int) -> Scene:
     return stage.scene(label, kind, 1, model__conditional=True, **settings, **plane)
 
 
-def judged(model: Model, batch: Batch) -> dict[str, float]:
+def judged(model: Any, batch: Batch) -> dict[str, float]:
     """Accuracy by Bayes' rule, and mean -log p(x | y) of each item's own label in nats."""
     joint = log_joint(model, batch.x)
     assert isinstance(model, HasLogProb)

@@ -14,7 +14,6 @@ from figment.core.data import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow
-from figment.models.flows.transform import Chain, Transform
 from figment.models.flows.transform import Chain
 from figment.pictures import COLOURS, drawing, rendered
 
