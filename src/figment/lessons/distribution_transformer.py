@@ -37,21 +37,25 @@ def pushed(line: np.ndarray, z: np.ndarray) -> np.ndarray:
     return np.quantile(line, norm.cdf(z))
 
 
-@torch.no_grad()
 def make(stage: Stage) -> Told:
     scene = stage.scene("flow", "flow", STEPS, training__batch=BATCH)
+    with torch.no_grad():
+        return told(stage, scene.model)
+
+
+def told(stage: Stage, model: Flow) -> Told:
     train, held = stage.training.x.numpy(), stage.held_out.x.numpy()
     noise = Noise(stage.seed, range(TESTED))
     z = noise.normal((2,))
-    drawn = scene.model.decode(z, {})
+    drawn = model.decode(z, {})
     line = pushed(train[:, 0], z[:, 0].numpy())
     tests = {
         "line": float(ks_2samp(line, held[:, 0]).pvalue),
         **{f"plane, {axis}": float(ks_2samp(drawn[:, d], held[:, d]).pvalue) for d, axis in enumerate("xy")},
         "untransformed": float(ks_2samp(z[:, 0], held[:, 0]).pvalue),
     }
-    back = float((scene.model.encode(drawn, {}) - z).abs().max())
-    path = layers(scene.model, z[:POINTS])
+    back = float((model.encode(drawn, {}) - z).abs().max())
+    path = layers(model, z[:POINTS])
     claims = [
         Claim("On the line, normal draws pushed through G pass for data", f"Kolmogorov-Smirnov p = {tests['line']:.2f} "
               f"(without G: {tests['untransformed']:.1g})", tests["line"] > 0.01 > tests["untransformed"]),
@@ -62,7 +66,7 @@ def make(stage: Stage) -> Told:
     shown = np.linspace(0, len(path) - 1, 4).round().astype(int)
     rows = [
         [_cloud(path[i], path[0], "Noise" if i == 0 else f"After {i} of {len(path) - 1} layers") for i in shown],
-        [_map(train[:, 0]), _line(line, held[:, 0]), _density(stage, scene.model)],
+        [_map(train[:, 0]), _line(line, held[:, 0]), _density(stage, model)],
     ]
     text = TEXT.format(layers=len(path) - 1, line=tests["line"], x=tests["plane, x"], y=tests["plane, y"])
     figures = {"kolmogorov_smirnov_p": tests, "back": back}
