@@ -110,7 +110,7 @@ def test_words_name_pictures(runs: dict[str, Path], tmp_path: Path) -> None:
     torch.testing.assert_close(chosen.x[4:5], drawn)
     assert chosen.code.c["label"][5].argmax() == 4
     assert chosen.code.c["label"][2, -1] == 1  # no one said what the file shows
-    assert chosen.names == ("held:2", "held:2", "held=2.png", "train:7", "sample:3", "label:4")
+    assert chosen.names == ("held:2", "held:2 (2)", "held=2.png", "train:7", "sample:3", "label:4")
 
 
 def test_default_pictures_are_of_all_labels(runs: dict[str, Path]) -> None:

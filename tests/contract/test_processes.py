@@ -17,7 +17,7 @@ from torch import Tensor
 import short
 from children import finish, launch, together, wait_for
 from figment import registry, workbench
-from figment.core.data import Batch
+from figment.core.data import Batch, Image
 from figment.core.model import Loss, Turn
 from figment.core.run import RunFolder
 from figment.core.session import Session
@@ -31,16 +31,17 @@ LONG = ["train", "gan", *POINTS, "--steps", 120, "--resume", "training.checkpoin
 @pytest.mark.parametrize("kind", registry.kinds("model"))
 def test_every_kind_trains_on_two(kind: str, tmp_path: Path) -> None:
     """Without --out: both must agree on a folder."""
-    assert together(["train", kind, "--data", "digits", *FEW, "--steps", 4], tmp_path, 2) == [0, 0], (
+    data = "digits" if Image in registry.load("model", kind).accepts else "toy:moons"
+    assert together(["train", kind, "--data", data, *FEW, "--steps", 4], tmp_path, 2) == [0, 0], (
         tmp_path / "stderr1"
     ).read_text()
-    folder = RunFolder(tmp_path / "runs" / f"{kind}-digits")
+    folder = RunFolder(tmp_path / "runs" / f"{kind}-{data.removeprefix('toy:')}")
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [folder.path.name]
     steps = [line["step"] for line in folder.read_metrics()]
     assert steps == sorted(set(steps))
     assert folder.read_status()["state"] == "done"
     workbench.load(folder.path)
-    assert (tmp_path / "stdout0").read_text() == f"runs/{kind}-digits\n"
+    assert (tmp_path / "stdout0").read_text() == f"runs/{folder.path.name}\n"
     assert (tmp_path / "stdout1").read_text() == ""
 
 
