@@ -2,6 +2,6 @@
 
 import os
 
-# Read when torch is first imported: threads that spin while they wait collapse when a core is busy elsewhere.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import figment  # noqa: F401  before torch: it says how threads wait
+
 os.environ.setdefault("TQDM_DISABLE", "1")

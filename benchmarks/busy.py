@@ -1,4 +1,4 @@
-"""A training step alone, and beside a process that keeps one core busy."""
+"""Training steps alone, and beside a process that keeps one core busy."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import torch
 
 from benchmarks.measure import in_turn, record, table
 from benchmarks.unet import MULTIPLIERS, WIDTH, training_step
+from figment.core.threads import Threads
 from figment.nn.unet import UNet
 
-LONGEST = 300  # seconds, should this process be killed
+STEPS = 25  # a candidate and round: the loop's trials of the number of threads are among them
+LONGEST = 600  # seconds, should this process be killed
 
 
 def main() -> None:
@@ -25,19 +27,27 @@ def main() -> None:
         [sys.executable, "-c", f"import time\nwhile time.time() < {time.time() + LONGEST}: pass"]
     )
 
-    def beside(running: bool) -> None:
-        neighbour.send_signal(signal.SIGCONT if running else signal.SIGSTOP)
-        time.sleep(0.05)
-        step()
+    def steps(busy: bool, adaptive: bool) -> None:
+        neighbour.send_signal(signal.SIGCONT if busy else signal.SIGSTOP)
+        threads = Threads(adaptive)
+        for _ in range(STEPS):
+            with threads.chosen():
+                step()
+        threads.restore()
 
     try:
-        candidates = {"alone": partial(beside, False), "beside a busy core": partial(beside, True)}
-        timings = in_turn(candidates, rounds=5, warm_up=1)
+        candidates = {
+            "alone": partial(steps, False, True),
+            "beside a busy core": partial(steps, True, True),
+            "alone, all threads kept (a run bounded by its steps)": partial(steps, False, False),
+            "beside a busy core, all threads kept": partial(steps, True, False),
+        }
+        timings = in_turn(candidates, rounds=3, warm_up=1)
     finally:
         neighbour.kill()
         neighbour.wait()
-    policy, threads = os.environ.get("OMP_WAIT_POLICY"), torch.get_num_threads()
-    record("busy", table(f"training step, {threads} threads, OMP_WAIT_POLICY={policy}", timings, "alone"))
+    spins, threads = os.environ.get("GOMP_SPINCOUNT"), torch.get_num_threads()
+    record("busy", table(f"{STEPS} training steps, {threads} threads, spinning {spins} times", timings, "alone"))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import in_turn, record, table
 from benchmarks.peers import diffusers_unet
+from figment.core.memory import keep_freed_memory
 from figment.nn.unet import UNet
 
 BATCH, WIDTH, MULTIPLIERS = 64, 32, (1, 2, 4)
@@ -70,6 +71,7 @@ def sampling_step(call: Call, bf16: bool) -> None:
 
 
 def main() -> None:
+    keep_freed_memory()  # as all of figment's commands do: it serves every candidate
     torch.manual_seed(0)
     found = networks()
     sampling = {name: partial(sampling_step, call, bf16) for name, (_, call, bf16) in found.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
@@ -10,7 +9,6 @@ from types import FrameType
 
 def main() -> None:
     """Runs a command; ends with the exit code of the contract and no stack trace for a person's mistakes."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, _interrupted)
     import figment.cli.anomaly
     import figment.cli.classify

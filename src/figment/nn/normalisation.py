@@ -26,7 +26,7 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: Tensor, modulation: Tensor | None = None) -> Tensor:
         y = self.side_by_side(x, modulation) if x.is_contiguous() else self.channels_last(x, modulation)
-        return F.silu(y) if self.activate else y
+        return F.silu(y, inplace=not torch.is_grad_enabled()) if self.activate else y
 
     def affine(self, examples: int, modulation: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gain and offset of every channel of every example, `(B, C)`."""
