@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import in_turn, record, table
-from figment.core.data import ArraySplit, Image, Order, Spec
+from figment.core.data import ArraySplit, Image, Spec
+from figment.core.order import Order
 
 COUNT, BATCH = 6_400, 128
 

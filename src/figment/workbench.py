@@ -23,10 +23,11 @@ from torch import Tensor
 from figment import presets, registry
 from figment.core.alarms import from_samples
 from figment.core.config import parse
-from figment.core.data import Dataset, Image, Noise, Spec
+from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.memory import keep_freed_memory
 from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, size_of, with_sampling
+from figment.core.noise import Noise
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
 from figment.core.run import DataConfig, Precision, Run, RunFolder, check_name, read_json, write_json

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from figment.core.config import parse
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Noise, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, ModelConfig, Turn, density
+from figment.core.noise import Noise
 from figment.core.stages import FirstStage, fingerprint
 from figment.models.autoencoders.autoencoder import AutoencoderConfig
 from figment.models.autoencoders.vae import VAE, VAEConfig

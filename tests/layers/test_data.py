@@ -13,8 +13,9 @@ from PIL import Image
 
 import pictures_of_all_kinds as made
 from figment import data
-from figment.core.data import ArraySplit, Order
+from figment.core.data import ArraySplit
 from figment.core.errors import DataError, UsageError
+from figment.core.order import Order
 from figment.data import splits
 from figment.data.check import check, render
 from figment.data.decode import picture

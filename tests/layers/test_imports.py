@@ -12,7 +12,8 @@ import figment
 
 ROOT = Path(figment.__file__).parent
 VOCABULARY = {
-    f"core.{name}" for name in ("config", "data", "errors", "model", "processes", "progress", "run", "stages")
+    f"core.{name}"
+    for name in ("config", "data", "errors", "model", "noise", "order", "processes", "progress", "run", "stages")
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -12,8 +12,9 @@ from torch.distributions import Normal
 
 import short
 from figment import workbench
-from figment.core.data import ArraySplit, Classes, Dataset, Factor, Factors, Noise, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Dataset, Factor, Factors, Spec, Vector
 from figment.core.model import HasPosterior, HasPrior, Model
+from figment.core.noise import Noise
 from figment.data.faces.dataset import FacesConfig
 from figment.evaluate.features import features_for
 from figment.evaluate.latent_space import latent_space

@@ -13,9 +13,10 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 import figment
-from figment.core.data import Batch, Image, Noise, Spec
+from figment.core.data import Batch, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import Turn
+from figment.core.noise import Noise
 from figment.models.autoencoders.autoencoder import Autoencoder, AutoencoderConfig, prefixes
 from figment.models.autoencoders.contraction import jacobian_norm_estimate
 from figment.models.autoencoders.corruption import corrupted

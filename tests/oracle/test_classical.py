@@ -13,9 +13,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neighbors import KernelDensity
 
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Noise, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, Model
+from figment.core.noise import Noise
 from figment.models.classical.gda import GDAConfig
 from figment.models.classical.kde import KDEConfig
 from figment.models.classical.naive_bayes import NaiveBayesConfig

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from figment.core.data import Batch, Classes, Image, Noise, Spec
+from figment.core.data import Batch, Classes, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, HasPosterior, HasPrior
+from figment.core.noise import Noise
 from figment.latent.arithmetic import combine, parse_sum
 from figment.latent.codes import Code, Codec, psnr
 from figment.latent.interpolate import even_times, jump, linear, path, spherical, step_sizes

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Classes, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Classes, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanDenoise, Denoised, Turn
+from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.guidance import Guided

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from figment.core.data import Noise, Spec, Vector
+from figment.core.data import Spec, Vector
+from figment.core.noise import Noise
 from figment.models.energy.ebm import EBM, Choices, EBMConfig
 
 PLANE = Spec(name="rows", x=Vector(mean=(0.0, 0.0), scale=(1.0, 1.0)))

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from figment.core.config import parse
-from figment.core.data import Batch, Classes, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Classes, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Turn
+from figment.core.noise import Noise
 from figment.models.adversarial.gan import GANConfig
 from figment.models.adversarial.objectives import (
     OBJECTIVES,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Noise, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.model import Budget, density
+from figment.core.noise import Noise
 from figment.models.classical.gaussian_mixture import GaussianMixture, GaussianMixtureConfig
 
 

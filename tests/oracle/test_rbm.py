@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from figment.core.data import Classes, Image, Noise, Spec, Vector
+from figment.core.data import Classes, Image, Spec, Vector
 from figment.core.model import density
+from figment.core.noise import Noise
 from figment.models.energy.rbm import RBM, Choices, Fresh, RBMConfig
 
 LABELS = {"label": Classes(names=("a", "b"), frequencies=(0.5, 0.5))}

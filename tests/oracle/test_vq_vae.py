@@ -9,8 +9,9 @@ from torch import Tensor
 
 import synthetic
 from figment.core.alarms import LINES, from_log
-from figment.core.data import Batch, Noise
+from figment.core.data import Batch
 from figment.core.model import Turn
+from figment.core.noise import Noise
 from figment.models.autoencoders.vq_vae import MEMORY, VQVAE, VQVAEConfig
 from figment.nn.causal import CausalGrid
 

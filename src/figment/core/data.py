@@ -1,10 +1,9 @@
-"""The vocabulary of data: what is modelled, what it is conditioned on, and the noise samples are drawn from."""
+"""The vocabulary of data: what is modelled, what it is conditioned on, and the splits it comes in."""
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from figment.core.config import Config
 from figment.core.errors import UsageError, did_you_mean
+from figment.core.noise import Noise
 
 FORMAT = 1
 
@@ -272,111 +272,3 @@ class Dataset:
         """The split for floors, likelihood and memorisation: `test`, else `valid`, else (tiny data) `train`; one row
         alone has no spread, and is passed over."""
         return next((self.splits[name] for name in ("test", "valid") if len(self.splits.get(name, ())) > 1), self.train)
-
-
-class Order:
-    """The order of training: row p of an endless sequence of epochs, a pure function of (seed, p).
-
-    Each epoch is a permutation drawn from a counter-based generator keyed by (seed, epoch). Where the split has
-    blocks, blocks are permuted and rows only within windows of a few blocks, so that reading stays local.
-    """
-
-    def __init__(self, seed: int, split: Split, window: int = 8):
-        self.seed, self.count, self.blocks, self.window = seed, len(split), split.blocks, window
-        self._epochs: dict[int, np.ndarray] = {}
-
-    def epoch(self, number: int) -> np.ndarray:
-        if number not in self._epochs:
-            generator = np.random.Generator(np.random.Philox(key=_words(self.seed, f"epoch-{number}")))
-            self._epochs = {k: v for k, v in self._epochs.items() if k == number - 1}
-            self._epochs[number] = self._permute(generator)
-        return self._epochs[number]
-
-    def _permute(self, generator: np.random.Generator) -> np.ndarray:
-        if self.blocks is None:
-            return generator.permutation(self.count)
-        starts = np.concatenate([[0], np.cumsum(self.blocks)])
-        turn = generator.permutation(len(self.blocks))
-        parts = []
-        for first in range(0, len(turn), self.window):
-            rows = [np.arange(starts[b], starts[b + 1]) for b in turn[first : first + self.window]]
-            parts.append(generator.permutation(np.concatenate(rows)))
-        return np.concatenate(parts)
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        """Positions start ... stop - 1 of the endless sequence."""
-        parts: list[np.ndarray] = []
-        while start < stop:
-            number, offset = divmod(start, self.count)
-            take = min(stop - start, self.count - offset)
-            parts.append(self.epoch(number)[offset : offset + take])
-            start += take
-        return np.concatenate(parts)
-
-    def batches(self, size: int, step: int = 0) -> Iterator[np.ndarray]:
-        """The global batches from `step` on."""
-        while True:
-            yield self.rows(step * size, (step + 1) * size)
-            step += 1
-
-
-def _words(seed: int, text: str) -> np.ndarray:
-    digest = hashlib.sha256(f"{seed}:{text}".encode()).digest()
-    return np.frombuffer(digest[:16], dtype=np.uint64)
-
-
-class Noise:
-    """One counter-based random stream a sample, keyed by (seed, index): sample i is the same at any batch size.
-
-    `.normal(shape)` and `.uniform(shape)` return float32 `(B, *shape)` and advance the stream. `.stream(name)` gives
-    an independent one that starts at its beginning, so that the same z survives a change of sampler.
-    `noise[a:b]` is the noise of some of the samples. Philox 4x64: Salmon et al., "Parallel random numbers: as easy
-    as 1, 2, 3" (2011).
-    """
-
-    def __init__(self, seed: int, indices: Sequence[int] | range, name: str = "prior", device: Any = "cpu"):
-        if not 0 <= seed < 2**63:
-            raise UsageError(f"a seed lies between 0 and 2^63 - 1 (given: {seed}).")
-        self.seed, self.indices, self.name, self.device = seed, indices, name, torch.device(device)
-        self._generators: list[np.random.Generator] | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, part: slice) -> Noise:
-        return Noise(self.seed, self.indices[part], self.name, self.device)
-
-    def stream(self, name: str) -> Noise:
-        return Noise(self.seed, self.indices, name, self.device)
-
-    def to(self, device: Any) -> Noise:
-        """The same noise, delivered to a device; it is always drawn on the CPU."""
-        return Noise(self.seed, self.indices, self.name, device)
-
-    @property
-    def generators(self) -> list[np.random.Generator]:
-        if self._generators is None:
-            word = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "little")
-            self._generators = [
-                np.random.Generator(
-                    np.random.Philox(
-                        key=np.array([self.seed, i], np.uint64), counter=np.array([0, 0, 0, word], np.uint64)
-                    )
-                )
-                for i in self.indices
-            ]
-        return self._generators
-
-    def normal(self, shape: Sequence[int]) -> Tensor:
-        """Standard normal numbers `(B, *shape)`."""
-        out = np.empty((len(self), *shape), np.float32)
-        for row, generator in zip(out.reshape(len(self), -1), self.generators):
-            generator.standard_normal(out=row, dtype=np.float32)
-        return torch.from_numpy(out).to(self.device)
-
-    def uniform(self, shape: Sequence[int]) -> Tensor:
-        """Uniform numbers in [0, 1): `(B, *shape)`."""
-        out = np.empty((len(self), *shape), np.float32)
-        for row, generator in zip(out.reshape(len(self), -1), self.generators):
-            generator.random(out=row, dtype=np.float32)
-        return torch.from_numpy(out).to(self.device)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config, Kinded, Size, parse
-from figment.core.data import Batch, Dataset, Noise, Spec
+from figment.core.data import Batch, Dataset, Spec
 from figment.core.errors import UsageError
+from figment.core.noise import Noise
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution

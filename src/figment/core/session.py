@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from figment.core.averaging import Average
 from figment.core.checkpoint import load_model_tensors, model_tensors
-from figment.core.data import Batch, Dataset, Image, Order, RedrawnSplit
+from figment.core.data import Batch, Dataset, Image, RedrawnSplit
 from figment.core.errors import Diverged, InvalidCheckpoint, UsageError
 from figment.core.model import Learns, Loss, Model, Player, Turn
 from figment.core.optimisers import Optimiser
+from figment.core.order import Order
 from figment.core.processes import Processes, autocast, resolve_precision
 from figment.core.run import Run
 

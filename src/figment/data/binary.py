@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Dataset, Image, Noise, RedrawnSplit, Spec, Split
+from figment.core.data import Batch, Dataset, Image, RedrawnSplit, Spec, Split
+from figment.core.noise import Noise
 from figment.data import splits
 
 Binarise = Literal["none", "threshold", "dynamic"]

@@ -13,7 +13,7 @@ from figment.core.errors import FigmentError, UsageError
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
 from figment.evaluate.memorisation import closeness, memorisation
-from figment.evaluate.points import divergence, energy_distance
+from figment.evaluate.points import divergence, energy_distance, kolmogorov_smirnov
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import HELD_OUT_ROWS, Reference, reference, rows_of
 from figment.evaluate.sharpness import sharpness
@@ -95,15 +95,16 @@ def _notes(fake: Tensor, real: Reference) -> list[str]:
 
 
 def _points(x: Tensor, dataset: Dataset) -> Block:
-    """Energy distance, and KL(data || model) in nats where the density is known; in standardised coordinates."""
-    vector = dataset.spec.x
-    assert isinstance(vector, Vector)
+    """Energy distance, Kolmogorov-Smirnov test, and KL(data || model) in nats where the density is known, from samples
+    alone; in standardised coordinates."""
     held_out = torch.cat([part for part, _ in rows_of(dataset.held_out, HELD_OUT_ROWS)])
+    statistic, p = kolmogorov_smirnov(x, held_out)
     figures: Block = {"energy_distance": energy_distance(x, held_out), "kl": None}
+    figures["kolmogorov_smirnov"] = {"statistic": statistic, "p": p}
     if dataset.log_density is not None:
-        jacobian = torch.tensor(vector.scale, dtype=torch.float64).log().sum()
-        known = torch.as_tensor(dataset.log_density(vector.to_user(held_out))).double() + jacobian
-        figures["kl"] = divergence(known, held_out, x)
+        fresh = torch.cat([part for part, _ in rows_of(dataset.train, len(x))])
+        kl, error = divergence(held_out, x, fresh)
+        figures |= {"kl": kl, "kl_standard_error": error, "kl_from": "samples"}
     return figures
 
 

@@ -11,9 +11,10 @@ import pydantic
 import torch
 
 from figment.core.config import Config
-from figment.core.data import Batch, Factors, Noise, Spec, Split
+from figment.core.data import Batch, Factors, Spec, Split
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.model import HasPrior
+from figment.core.noise import Noise
 from figment.explorer import map_picture
 from figment.explorer.scene import Found, Scene
 from figment.latent import map as space

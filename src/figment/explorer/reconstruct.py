@@ -9,7 +9,8 @@ import pydantic
 import torch
 
 from figment.core.config import Config
-from figment.core.data import Image, Noise
+from figment.core.data import Image
+from figment.core.noise import Noise
 from figment.explorer.inputs import choose, varied
 from figment.explorer.points import plane
 from figment.explorer.scene import Found, Scene

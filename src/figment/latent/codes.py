@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from figment.core.data import Noise, Spec
+from figment.core.data import Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, HasPrior, HasSampling, with_sampling
+from figment.core.noise import Noise
 from figment.core.progress import Watch, unwatched
 from figment.pixels.inversion import invert
 

@@ -10,7 +10,8 @@ import torch
 from matplotlib.colors import to_rgb
 from scipy.stats import ks_2samp
 
-from figment.core.data import Batch, Noise
+from figment.core.data import Batch
+from figment.core.noise import Noise
 from figment.explorer.map_picture import palette
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate

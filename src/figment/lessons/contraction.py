@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Noise
+from figment.core.noise import Noise
 from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
 from figment.latent.map import neighbour_accuracy

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Noise
+from figment.core.noise import Noise
 from figment.latent.codes import psnr
 from figment.latent.compress import Axes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from scipy.stats import ks_2samp, norm
 from torch import Tensor
 
-from figment.core.data import Noise
+from figment.core.noise import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from figment.core.data import Batch, Dataset, Order
+from figment.core.data import Batch, Dataset
 from figment.core.model import Budget, ModelConfig
+from figment.core.order import Order
 from figment.data.binary import binarised
 from figment.evaluate.bayes import log_joint
 from figment.lessons.lesson import Claim, Lesson, Stage, Told

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from figment.core.data import Factors, Noise
+from figment.core.data import Factors
+from figment.core.noise import Noise
 from figment.latent.disentanglement import Informed, informed
 from figment.latent.traverse import ACTIVE, Axes, axes_of, change, walk
 from figment.lessons.lesson import Claim, Lesson, Stage, Told

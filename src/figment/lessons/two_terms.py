@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Noise
+from figment.core.noise import Noise
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.measure import measure
 from figment.explorer.scene import Scene

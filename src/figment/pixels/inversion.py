@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from figment.core.data import Noise, Spec
+from figment.core.data import Spec
 from figment.core.model import HasPrior
+from figment.core.noise import Noise
 from figment.core.progress import Advance, Watch, unwatched
 
 POOL = 96  # random codes looked at for each item

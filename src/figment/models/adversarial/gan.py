@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.core.noise import Noise
 from figment.models.adversarial.objectives import OBJECTIVES, Name, accuracy, gradient_penalty
 from figment.nn.discriminator import Discriminator, VectorDiscriminator
 from figment.nn.generator import Generator, VectorGenerator

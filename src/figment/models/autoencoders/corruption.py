@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from figment.core.data import Noise
+from figment.core.noise import Noise
 
 Corruption = Literal["gaussian", "salt-and-pepper", "masking"]
 

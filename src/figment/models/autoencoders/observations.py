@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.core.data import Image, Noise, Vector
+from figment.core.data import Image, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Measure, Turn
+from figment.core.noise import Noise
 from figment.models.autoencoders.likelihoods import (
     bernoulli_log_mass,
     diagonal_gaussian_log_density,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.model import (
     HasImportance,
     HasMasses,
@@ -24,6 +24,7 @@ from figment.core.model import (
     Player,
     Turn,
 )
+from figment.core.noise import Noise
 from figment.models.autoencoders.autoencoder import default_latent
 from figment.models.autoencoders.likelihoods import (
     active_units,

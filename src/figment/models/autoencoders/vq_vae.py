@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from figment.core.data import Batch, Image, Noise, Spec
+from figment.core.data import Batch, Image, Spec
 from figment.core.model import CanEncode, HasBound, HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.core.noise import Noise
 from figment.models.autoencoders.observations import observation
 from figment.nn.backbone import width_and_blocks
 from figment.nn.causal import CausalGrid

@@ -11,9 +11,11 @@ import pydantic
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Dataset, Image, Noise, Order, Spec, Vector
+from figment.core.data import Batch, Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, CanDecode, CanEncode, Fits, HasPosterior, HasPrior, Model
+from figment.core.noise import Noise
+from figment.core.order import Order
 from figment.core.stages import First, TwoStageConfig
 from figment.models.classical.mixture import Mixture
 

@@ -10,9 +10,10 @@ import pydantic
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Image, Noise, Spec, Vector
+from figment.core.data import Dataset, Image, Spec, Vector
 from figment.core.errors import DataError
 from figment.core.model import Budget, CanSample, Fits, HasLogProb, Model, ModelConfig
+from figment.core.noise import Noise
 from figment.models.classical.rows import batches, rounding
 
 ROWS = {"tiny": 1000, "small": 5000, "base": 20_000, "large": 100_000}

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from figment.core.data import Noise
 from figment.core.model import Budget
+from figment.core.noise import Noise
 
 ROWS_A_COMPONENT = 2  # examples a component needs, for each dimension
 PRIOR_ROWS = 0.1  # examples, for each dimension, that the covariance within classes counts for

@@ -10,9 +10,10 @@ import pydantic
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Image, Noise, Spec, Vector
+from figment.core.data import Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, CanSample, Fits, HasLogProb, HasMasses, Measure, Model, ModelConfig
+from figment.core.noise import Noise
 from figment.models.classical.rows import batches, rounding
 
 LARGEST = 200_000_000  # numbers in the table of a categorical model

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Noise, Order, Spec
+from figment.core.data import Dataset, Spec
 from figment.core.model import Budget, CanEncode, Fits, HasLogProb, HasPrior, Model, ModelConfig
+from figment.core.noise import Noise
+from figment.core.order import Order
 from figment.models.autoencoders.likelihoods import gaussian_log_density, squared_error
 from figment.models.classical.mixture import Mixture
 from figment.models.classical.rows import batches, rounding

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from figment.core.data import Dataset, Image, Noise, Spec, Vector
+from figment.core.data import Dataset, Image, Spec, Vector
 from figment.core.model import Budget, Fits, HasLogProb, HasPosterior, HasPrior, Model, ModelConfig
+from figment.core.noise import Noise
 from figment.models.autoencoders.likelihoods import gaussian_log_density
 from figment.models.classical.plane import principal_plane
 from figment.models.classical.rows import batches, rounding

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from figment.core.data import Batch, Dataset, Image, Order, Spec
+from figment.core.data import Batch, Dataset, Image, Spec
 from figment.core.model import Budget
+from figment.core.order import Order
 
 ROUNDING = (2 / 255) ** 2 / 12  # the variance of pixels within their grey level, in model range
 

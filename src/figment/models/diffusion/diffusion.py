@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.model import (
     CanDenoise,
     Denoised,
@@ -24,6 +24,7 @@ from figment.core.model import (
     Player,
     Turn,
 )
+from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.network import RowDenoiser
 from figment.models.diffusion.prediction import Prediction, PredictionName

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from figment.core.config import Config
-from figment.core.data import Image, Noise, Spec
+from figment.core.data import Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDenoise, CanEncode, CanSample, HasPrior
+from figment.core.noise import Noise
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.samplers import (
     Denoise,

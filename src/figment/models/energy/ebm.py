@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from figment.core.config import Config
-from figment.core.data import Batch, Noise, Spec, Vector
+from figment.core.data import Batch, Spec, Vector
 from figment.core.model import CanSample, HasEnergy, HasSampling, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.core.noise import Noise
 from figment.nn.discriminator import VectorDiscriminator
 
 WIDTHS = {"tiny": 64, "small": 128, "base": 256, "large": 512}

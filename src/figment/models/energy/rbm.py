@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import (
     CanSample,
@@ -26,6 +26,7 @@ from figment.core.model import (
     Player,
     Turn,
 )
+from figment.core.noise import Noise
 
 HIDDEN = {"tiny": 64, "small": 256, "base": 512, "large": 1024}
 COUNTED = 50  # updates whose batches set the centre

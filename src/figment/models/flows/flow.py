@@ -9,9 +9,10 @@ import pydantic
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Image, Noise, Spec, Vector
+from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanEncode, HasLogProb, HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.core.noise import Noise
 from figment.models.flows.autoregressive import Autoregressive
 from figment.models.flows.continuous import Continuous
 from figment.models.flows.coupling import Coupling, alternating
