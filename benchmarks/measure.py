@@ -41,12 +41,18 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
     return median(a / b for a, b in zip(slower, faster))
 
 
+def milliseconds(seconds: Sequence[float]) -> str:
+    """Their median: four digits, or all before the point."""
+    value = 1e3 * median(seconds)
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def table(title: str, timings: Mapping[str, Timing], ours: str) -> str:
     """A row a candidate: medians, and how many times as long as `ours` it takes."""
     lines = [f"| {title} | wall, ms | CPU, ms | wall, relative | CPU, relative |", "| --- | --- | --- | --- | --- |"]
     for name, timing in timings.items():
         lines.append(
-            f"| {name} | {1e3 * median(timing.wall):.4g} | {1e3 * median(timing.cpu):.4g} "
+            f"| {name} | {milliseconds(timing.wall)} | {milliseconds(timing.cpu)} "
             f"| {ratio(timing.wall, timings[ours].wall):.2f} | {ratio(timing.cpu, timings[ours].cpu):.2f} |"
         )
     return "\n".join(lines)
