@@ -20,6 +20,7 @@ from figment.core.errors import DataError, UsageError
 from figment.data import parse
 from figment.data.items import items
 from figment.evaluate.memorisation import auroc
+from figment.explorer.scene import Scene
 from figment.latent.anomaly import Known, Normal, heat
 from figment.workbench import train
 
@@ -90,13 +91,34 @@ def test_items_of_any_size_come_with_their_names(packed: bool, tmp_path: Path) -
     assert items(parse(str(source), {"only": "b"}), spec)[0] == 2
 
 
+def test_a_folder_without_splits_is_split_as_training_on_it_does(tmp_path: Path) -> None:
+    """Whatever size the data has: what a run held out is judged, and nothing that it has seen."""
+    mine, generator = tmp_path / "mine", np.random.default_rng(0)
+    for i in range(60):
+        (mine / "ab"[i % 2]).mkdir(exist_ok=True, parents=True)
+        pixels = generator.integers(0, 255, (12, 9), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(mine / "ab"[i % 2] / f"{i}.png")
+    (mine / "a" / "broken.png").write_bytes(b"no picture")
+    run = train("ppca", parse(str(mine), {"size": 6}), tmp_path / "run", steps=1)
+    dataset = run.read_run().data.build()
+    scene = Scene(run.path)
+    for split in ("train", "test"):
+        total, found = items(scene.alike(parse(str(mine))), dataset.spec, split)
+        part = torch.cat([each.x for each in found])
+        expected = dataset.splits[split].gather(np.arange(len(dataset.splits[split]))).x
+        assert total == len(part) == len(expected)
+        assert sorted(map(tuple, part.flatten(1).tolist())) == sorted(map(tuple, expected.flatten(1).tolist()))
+    with pytest.raises(DataError, match="no items to be judged in a split 'valid'"):
+        items(scene.alike(parse(str(mine))), dataset.spec, "valid")
+
+
 def test_items_that_do_not_fit_are_a_usage_error(tmp_path: Path) -> None:
     rows = Spec(name="run", x=Vector(mean=(0.0, 0.0), scale=(1.0, 1.0)))
     with pytest.raises(UsageError, match="no picture file"):
         items(parse(str(folder(tmp_path))), rows)
     with pytest.raises(UsageError, match="shape"):
         items(parse("digits"), rows)
-    with pytest.raises(DataError, match="no items in a split 'valid'"):
+    with pytest.raises(DataError, match="no items to be judged in a split 'valid'"):
         items(parse("digits"), parse("digits").build().spec, "valid")
 
 

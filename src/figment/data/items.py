@@ -12,7 +12,7 @@ from figment.core.data import Image, Spec
 from figment.core.errors import DataError, UsageError
 from figment.core.run import DataConfig
 from figment.data.decode import pictures
-from figment.data.pictures import UNUSED, PictureConfig
+from figment.data.pictures import UNUSED, PictureConfig, Source, assign
 
 CHUNK = 512
 
@@ -32,12 +32,13 @@ class Items:
 def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int, Iterator[Items]]:
     """How many items all splits have, or one, and the items themselves, brought to the form of `spec`.
 
-    Raises UsageError where that cannot be, and DataError where there are none.
+    Pictures that come in no splits are of those that training on them by this `config` makes. Raises UsageError where
+    that cannot be, and DataError where there are none.
     """
     found = _pictures(config, spec, split) if isinstance(config, PictureConfig) else _rows(config, spec, split)
     if not found[0]:
-        hint = ": the data has no such split of its own, so leave --split out" if split else ""
-        raise DataError(f"there are no items{f' in a split {split!r}' if split else ''} to be judged{hint}.")
+        hint = f" in a split '{split}': take another, or leave --split out" if split else ""
+        raise DataError(f"there are no items to be judged{hint}.")
     return found
 
 
@@ -47,7 +48,8 @@ def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int
         raise UsageError(f"the model takes {form.kind} data of shape {form.shape}, which no picture file has.")
     source = config.source()
     named = [source.classes[k] if k >= 0 else None for k in source.label]
-    wanted = [where != UNUSED and split in (None, where) for where in source.split]
+    home = _splits(config, source, split)
+    wanted = [where != UNUSED and split in (None, where) for where in home]
     chosen = np.flatnonzero(np.array(wanted) & np.array([config.keeps(label) for label in named]))
     starts = np.cumsum([0, *source.blocks])
 
@@ -61,12 +63,23 @@ def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int
                 yield Items(
                     _in_range(form, decoded.pixels),
                     [source.describe(int(item)) for item in good],
-                    [str(source.split[item]) for item in good],
+                    [str(home[item]) for item in good],
                     [named[item] for item in good],
                     {source.describe(int(part[position])): why for position, why in decoded.faults.items()},
                 )
 
     return len(chosen), read()
+
+
+def _splits(config: PictureConfig, source: Source, asked: str | None) -> np.ndarray:
+    """The split of each item `(N,)`: as the source has it, or, where it has none of those asked for, as training
+    would."""
+    if asked is None or asked in source.split:
+        return source.split
+    survey, home = config.survey(source), source.split.copy()
+    for name, positions in assign(source.split[survey.items], survey.digest).items():
+        home[survey.items[positions]] = name
+    return home
 
 
 def _in_range(form: Image, pixels: np.ndarray) -> Tensor:

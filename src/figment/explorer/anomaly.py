@@ -115,7 +115,7 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     worst = Worst(ACROSS * BANDS)
-    total, found = items(config, scene.model.spec, split)
+    total, found = items(scene.alike(config), scene.model.spec, split)
     with scene.watch("judging", total) as advance:
         for part in found:
             skipped |= part.faults

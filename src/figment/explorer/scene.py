@@ -72,11 +72,11 @@ class Scene:
 
     @cached_property
     def _source(self) -> DataConfig:
-        """The run's data, or the other: its pictures come to the model's size as the run's own did."""
+        return self.alike(parse_data(self._data)) if self._data else RunFolder(self.run).read_run().data
+
+    def alike(self, other: DataConfig) -> DataConfig:
+        """Other data, its pictures brought to the model's size as the run's own were."""
         own, form = RunFolder(self.run).read_run().data, self.model.spec.x
-        if not self._data:
-            return own
-        other = parse_data(self._data)
         if isinstance(other, PictureConfig) and isinstance(form, Image):
             alike = {"crop": own.crop, "binarise": own.binarise} if isinstance(own, PictureConfig) else {}
             return other.model_copy(update={"size": (form.height, form.width), **alike})
