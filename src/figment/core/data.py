@@ -148,6 +148,12 @@ class Spec(Config):
         part = self.c.get("label")
         return part if isinstance(part, Classes) else None
 
+    def labels(self, c: Mapping[str, Tensor], count: int, device: torch.device | str) -> Tensor:
+        """The class of each of `count` items `(B,)`: that given, else the null value; 0 where there are no classes."""
+        if self.label is None:
+            return torch.zeros(count, dtype=torch.int64, device=device)
+        return c["label"] if "label" in c else torch.full((count,), self.label.count, device=device)
+
     def given(self, label: str | None) -> dict[str, int]:
         """The conditions that a label asked for fixes. Raises UsageError where there is none of that name."""
         if label is None:

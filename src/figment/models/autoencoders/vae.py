@@ -194,10 +194,7 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance, HasMasses):
 
     def _embed(self, c: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
         """The embedded label `(B, E)` of each of `like` `(B, ...)`; the null label where none is given."""
-        if self.embedding is None:
-            return None
-        null = torch.full((len(like),), self.embedding.num_embeddings - 1, device=like.device)
-        return self.embedding(c.get("label", null))
+        return None if self.embedding is None else self.embedding(self.spec.labels(c, len(like), like.device))
 
     def _posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(x, self._embed(c, x)).chunk(2, dim=1)

@@ -103,9 +103,7 @@ class VQVAE(Model, Learns, HasPrior, HasBound, CanEncode):
         return -F.cross_entropy(logits.flatten(0, 2), indices.flatten(), reduction="none").view(len(indices), -1).sum(1)
 
     def _label(self, c: Mapping[str, Tensor], count: int) -> Tensor | None:
-        if self.spec.label is None:
-            return None
-        return c.get("label", torch.full((count,), self.spec.label.count, device=self.codebook.device))
+        return None if self.spec.label is None else self.spec.labels(c, count, self.codebook.device)
 
     # -- learning -------------------------------------------------------------------------------------------------
 

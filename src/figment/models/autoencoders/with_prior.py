@@ -83,7 +83,7 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
             batch = data.train.gather(rows[start : start + 500]).suited(self.spec).to(self.device)
             codes.append(self._draw_code(batch))
             if self.mixture is not None:
-                labels.append(self.mixture.groups_of(batch.c, len(batch)))
+                labels.append(self.spec.labels(batch.c, len(batch), self.device))
         z = torch.cat(codes)
         if self.mixture is None:
             self.box.copy_(torch.from_numpy(np.quantile(z.cpu().numpy(), TAILS, axis=0)))
@@ -108,4 +108,4 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         if self.mixture is None:
             return self.box[0].lerp(self.box[1], noise.uniform((self.box.shape[1],))).view(-1, *self.code_shape)
-        return self.mixture.draw(self.mixture.groups_of(c, len(noise)), noise).view(-1, *self.code_shape)
+        return self.mixture.draw(self.spec.labels(c, len(noise), noise.device), noise).view(-1, *self.code_shape)

@@ -62,8 +62,11 @@ class KDE(Model, Fits, HasLogProb, CanSample):
     def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
         assert self.config.rows
         few = Budget(min(budget.rows, self.config.rows), budget.seconds, budget.seed)
-        groups = [(b.x.flatten(1), self._group(b.c, len(b))) for b in batches(data, self.spec, few, self.device)]
-        x, y = (torch.cat(parts) for parts in zip(*groups))
+        pairs = [
+            (batch.x.flatten(1), self.spec.labels(batch.c, len(batch), self.device))
+            for batch in batches(data, self.spec, few, self.device)
+        ]
+        x, y = (torch.cat(parts) for parts in zip(*pairs))
         if len(x) < 4:
             raise DataError(f"{len(x)} examples are too few for a kernel density.")
         self.examples[: len(x)], self.group[: len(x)] = x, y
@@ -85,16 +88,9 @@ class KDE(Model, Fits, HasLogProb, CanSample):
                 break
         self.variance.copy_(variance)
 
-    def _group(self, c: Mapping[str, Tensor], count: int) -> Tensor:
-        """The label of each of `count` rows; -1 where there is none, or none is known."""
-        nothing = torch.full((count,), -1, device=self.examples.device)
-        if self.spec.label is None or "label" not in c:
-            return nothing
-        return torch.where(c["label"] == self.spec.label.count, nothing, c["label"])
-
     def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         examples, group = self.examples[: self.kept], self.group[: self.kept]
-        y, parts = self._group(c, len(x)), []
+        y, parts = self.spec.labels(c, len(x), x.device), []
         constant = 0.5 * examples.shape[1] * torch.log(2 * math.pi * self.variance)
         for rows, asked in zip(x.flatten(1).float().split(CHUNK), y.split(CHUNK)):
             own = of_class(asked, group)
@@ -103,7 +99,7 @@ class KDE(Model, Fits, HasLogProb, CanSample):
         return torch.cat(parts)
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        y, group = self._group(c, len(noise)), self.group[: self.kept]
+        y, group = self.spec.labels(c, len(noise), noise.device), self.group[: self.kept]
         edges = of_class(y, group).float().cumsum(1)
         place = torch.searchsorted(edges, noise.uniform((1,)) * edges[:, -1:], right=True)[:, 0].clamp(
             max=len(group) - 1
@@ -113,10 +109,10 @@ class KDE(Model, Fits, HasLogProb, CanSample):
 
 
 def of_class(y: Tensor, group: Tensor) -> Tensor:
-    """Which examples of classes `group` `(N,)` stand for classes `y` `(B,)`: bool `(B, N)`; all of them for -1, and
-    for a class without any."""
+    """Which examples of classes `group` `(N,)` stand for classes `y` `(B,)`: bool `(B, N)`; all of them for a class
+    without any, as the null class is."""
     own = y[:, None] == group
-    return own | (y[:, None] < 0) | ~own.any(1, keepdim=True)
+    return own | ~own.any(1, keepdim=True)
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:

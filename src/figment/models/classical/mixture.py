@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +35,6 @@ class Mixture(nn.Module):
         self.register_buffer("log_weight", torch.full((groups, components), -math.log(components)))
         self.register_buffer("mean", torch.zeros(groups, components, dimensions))
         self.register_buffer("scale", torch.eye(dimensions).repeat(groups, components, 1, 1))
-
-    def groups_of(self, c: Mapping[str, Tensor], count: int) -> Tensor:
-        """The group of each of `count` examples `(B,)`: its label, else the one group there is, else null."""
-        groups = len(self.mean)
-        absent = groups if groups > 1 else 0
-        return c.get("label", torch.full((count,), absent, device=self.mean.device))
 
     def log_prob(self, z: Tensor, y: Tensor) -> Tensor:
         """log p(z | y), or log p(z) where y is null: `(B,)` nats."""

@@ -78,7 +78,7 @@ class OnPlane(Model, Fits, HasLogProb, HasPrior, CanEncode):
         self.basis.copy_(plane.basis)
         self.variance.copy_(plane.variance + floor)
         pairs = [
-            (self.encode(batch.x, batch.c), self.mixture.groups_of(batch.c, len(batch)))
+            (self.encode(batch.x, batch.c), self.spec.labels(batch.c, len(batch), self.device))
             for batch in batches(data, self.spec, budget, self.device)
         ]
         codes, labels = (torch.cat(parts) for parts in zip(*pairs))
@@ -89,7 +89,7 @@ class OnPlane(Model, Fits, HasLogProb, HasPrior, CanEncode):
         code = self.encode(x, c)
         error = squared_error(x, self.decode(code, c))
         off = gaussian_log_density(error, self.variance, self.basis.shape[0] - self.basis.shape[1])
-        return self.mixture.log_prob(code, self.mixture.groups_of(c, len(x))) + off
+        return self.mixture.log_prob(code, self.spec.labels(c, len(x), x.device)) + off
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return (x.float().flatten(1) - self.centre) @ self.basis
@@ -98,7 +98,7 @@ class OnPlane(Model, Fits, HasLogProb, HasPrior, CanEncode):
         return (self.centre + z @ self.basis.T).view(-1, *self.spec.x.shape)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        return self.mixture.draw(self.mixture.groups_of(c, len(noise)), noise)
+        return self.mixture.draw(self.spec.labels(c, len(noise), noise.device), noise)
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         x = self.decode(self.prior(c, noise), c)

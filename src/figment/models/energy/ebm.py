@@ -85,13 +85,8 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
         self.network = VectorDiscriminator(spec.x.dimensions, config.width, self.groups)
         self.register_buffer("walker", config.reach * torch.randn(config.walkers, *spec.x.shape))
 
-    def label_of(self, c: Mapping[str, Tensor], count: int) -> Tensor | None:
-        if not self.groups:
-            return None
-        return c.get("label", torch.full((count,), self.groups - 1, device=self.walker.device))
-
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self._base(x) - self.network(x, self.label_of(c, len(x))) / self.config.temperature
+        return self._base(x) - self.network(x, self.spec.labels(c, len(x), x.device)) / self.config.temperature
 
     def _base(self, x: Tensor) -> Tensor:
         return x.float().flatten(1).square().sum(1) / (2 * self.config.reach**2)
@@ -110,7 +105,7 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         c = self.spec.nulled(batch.c, torch.rand(len(batch), device=batch.x.device) < self.config.drop_label)
-        label = self.label_of(c, len(batch))
+        label = self.spec.labels(c, len(batch), batch.x.device)
         x = batch.x + self.config.smooth * torch.randn_like(batch.x)
         real = self.network(x, label)
         if self.config.learning == "noise":
@@ -171,7 +166,7 @@ class Langevin(CanSample):
     @torch.no_grad()
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         model, sampling, shape = self.model, self.sampling, self.model.spec.x.shape
-        label, fresh = model.label_of(c, len(noise)), noise.stream("steps")
+        label, fresh = model.spec.labels(c, len(noise), noise.device), noise.stream("steps")
         x, whole = model.config.reach * noise.stream("prior").normal(shape), sampling.step or model.config.step
         for step in range(1, sampling.steps + 1):
             beta = min(1.0, step / max(1.0, sampling.annealed * sampling.steps))

@@ -140,10 +140,6 @@ class RBM(Model, Learns, EstimatesLogProb, HasSampling):
         v = x.flatten(1).float()
         return (v + 1) / 2 if self.binary else v
 
-    def group_of(self, c: Mapping[str, Tensor], count: int) -> Tensor:
-        """Which biases each of `count` examples has: those of its label, or of none."""
-        return c.get("label", torch.full((count,), self.groups - 1, device=self.mean.device))
-
     @property
     def variance(self) -> Tensor:
         if self.log_variance is None:
@@ -163,7 +159,7 @@ class RBM(Model, Learns, EstimatesLogProb, HasSampling):
         return own.sum(1) - bias - F.softplus(field).sum(1)
 
     def energy(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.free_energy(self.visible(x), self.group_of(c, len(x)))
+        return self.free_energy(self.visible(x), self.spec.labels(c, len(x), x.device))
 
     # -- chains ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +192,7 @@ class RBM(Model, Learns, EstimatesLogProb, HasSampling):
         if turn.count < COUNTED:
             self._centre(turn.mean(v.mean(0)), turn.count)
         c = self.spec.nulled(batch.c, torch.rand(len(v), device=v.device) < self.config.drop_label)
-        y = self.group_of(c, len(v))
+        y = self.spec.labels(c, len(v), v.device)
         data, model = self.free_energy(v, y).mean(), self.free_energy(*self._fantasies(v, y, turn.count)).mean()
         parts = {"energy": data.detach(), "gap": (data - model).detach()}
         if self.log_variance is not None:
@@ -241,7 +237,7 @@ class RBM(Model, Learns, EstimatesLogProb, HasSampling):
 
     def log_prob_estimator(self) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
         log_z = self.log_partition()
-        return lambda x, c: -self.energy(x, c) - log_z[self.group_of(c, len(x))]
+        return lambda x, c: -self.energy(x, c) - log_z[self.spec.labels(c, len(x), x.device)]
 
     @torch.no_grad()
     def log_partition(self, draws: int = 50, steps: int = 1000) -> Tensor:
@@ -284,7 +280,7 @@ class Gibbs(CanSample):
     @torch.no_grad()
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         model, sampling, x = self.model, self.sampling, self.model.spec.x
-        y, noise = model.group_of(c, len(noise)), noise.stream("steps")
+        y, noise = model.spec.labels(c, len(noise), noise.device), noise.stream("steps")
         v = mean = model.start(y, noise)
         for step in range(1, sampling.steps + 1):
             beta = min(1.0, step / max(1.0, sampling.annealed * sampling.steps))

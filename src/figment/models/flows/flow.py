@@ -102,10 +102,7 @@ class Flow(Model, Learns, HasLogProb, HasPrior, CanEncode):
 
     def _embed(self, c: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
         """The embedded label `(B, E)` of each of `like` `(B, ...)`; the null label where none is given."""
-        if self.embedding is None:
-            return None
-        null = torch.full((len(like),), self.embedding.num_embeddings - 1, device=like.device)
-        return self.embedding(c.get("label", null))
+        return None if self.embedding is None else self.embedding(self.spec.labels(c, len(like), like.device))
 
     def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         z, log_det = self.transform(x, self._embed(c, x))
