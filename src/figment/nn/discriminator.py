@@ -19,11 +19,14 @@ class Discriminator(nn.Module):
     is its own.
 
     Residual blocks halve the picture to 4 to 7 pixels a side (padded at the edge to a multiple). With classes the
-    logit is v.phi + e_y.phi / sqrt(F) (Miyato & Koyama, "cGANs with projection discriminator", 2018).
+    logit is v.phi + e_y.phi / sqrt(F) (Miyato & Koyama, "cGANs with projection discriminator", 2018). `dropout` is the
+    share of features left out after every block; `group` as in `deviation`, 0 for none.
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int, classes: int = 0):
+    def __init__(self, shape: tuple[int, int, int], width: int, classes: int = 0, dropout: float = 0, group: int = 0):
         super().__init__()
+        self.group = group
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         channels, height, breadth = shape
         pyramid = Pyramid(height, breadth, width)
         self.pad = (0, pyramid.padding[1], 0, pyramid.padding[0])
@@ -31,7 +34,7 @@ class Discriminator(nn.Module):
         first, *deeper = widths[1:] or widths
         self.picture_in = nn.Conv2d(channels, first, *((4, 2, 1) if pyramid.halved else (3, 1, 1)))
         self.blocks = nn.ModuleList(Halving(a, b) for a, b in pairwise([first, *deeper]))
-        self.last = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
+        self.last = nn.Conv2d(widths[-1] + (group > 0), widths[-1], 3, padding=1)
         self.features = nn.Linear(widths[-1] * pyramid.bottom[0] * pyramid.bottom[1], 4 * width)
         self.logit_out = nn.Linear(4 * width, 1, bias=False)
         self.embed = LabelEmbedding(classes, 4 * width) if classes else None
@@ -41,9 +44,11 @@ class Discriminator(nn.Module):
         h = F.pad(x, self.pad, mode="replicate").contiguous(memory_format=torch.channels_last)
         h = F.leaky_relu(self.picture_in(h), 0.2)
         for block in self.blocks:
-            h = block(h)
+            h = self.dropout(block(h))
+        if self.group:
+            h = torch.cat([h, deviation(h, self.group).expand(-1, -1, *h.shape[2:])], dim=1)
         h = F.leaky_relu(self.last(h), 0.2)
-        h = F.leaky_relu(self.features(h.flatten(1)), 0.2).float()
+        h = self.dropout(F.leaky_relu(self.features(h.flatten(1)), 0.2).float())
         return project(self.logit_out(h).float(), h, self.embed, label)
 
 
@@ -67,19 +72,37 @@ class VectorDiscriminator(nn.Module):
     It sees x and sin(r x) / r, cos(r x) / r at `octaves` rates r = pi / 4, pi / 2, pi, ...: a perceptron of x alone is
     nearly blind to the inside of narrow modes (Tancik et al., "Fourier features let networks learn high frequency
     functions in low dimensional domains", 2020). Divided by r, all have the same slope, and far modes stay in view.
+    `dropout` and `group` are as in `Discriminator`.
     """
 
-    def __init__(self, dimensions: int, width: int, classes: int = 0, octaves: int = 5):
+    def __init__(
+        self, dimensions: int, width: int, classes: int = 0, dropout: float = 0, group: int = 0, octaves: int = 5
+    ):
         super().__init__()
+        self.group = group
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.rates = [torch.pi / 4 * 2**k for k in range(octaves)]
         self.body = MLP(dimensions * (1 + 2 * octaves), width, width, depth=3)
-        self.logit_out = nn.Linear(width, 1, bias=False)
+        self.logit_out = nn.Linear(width + (group > 0), 1, bias=False)
         self.embed = LabelEmbedding(classes, width) if classes else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         waves = [wave(rate * x) / rate for rate in self.rates for wave in (torch.sin, torch.cos)]
-        h = F.silu(self.body(torch.cat([x, *waves], dim=1)))
-        return project(self.logit_out(h).float(), h, self.embed, label)
+        h = self.dropout(F.silu(self.body(torch.cat([x, *waves], dim=1))))
+        judged = torch.cat([h, deviation(h, self.group)], dim=1) if self.group else h
+        return project(self.logit_out(judged).float(), h, self.embed, label)
+
+
+def deviation(h: Tensor, group: int) -> Tensor:
+    """How much examples differ, `(B, 1, ...)`: the mean over features `(B, F, ...)` of their standard deviation within
+    consecutive groups, of the largest size up to `group` that divides B.
+
+    Karras et al., "Progressive growing of GANs for improved quality, stability, and variation" (2018).
+    """
+    size = next(size for size in range(min(group, len(h)), 0, -1) if len(h) % size == 0)
+    groups = h.float().flatten(1).unflatten(0, (-1, size))  # (B / size, size, F)
+    mean = (groups.var(1, correction=0) + 1e-8).sqrt().mean(1)
+    return mean.repeat_interleave(size).view(-1, *[1] * (h.ndim - 1)).to(h.dtype)
 
 
 def project(logit: Tensor, features: Tensor, embed: nn.Embedding | None, label: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What two players optimise: pure functions of logits (real = 1, fake = 0), and the gradient penalties."""
+"""What two players optimise: pure functions of logits, where real = 1 and drawn = 0."""
 
 from __future__ import annotations
 
@@ -9,14 +9,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Name = Literal["relativistic", "non-saturating", "hinge", "minimax"]
+Name = Literal["relativistic", "non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
 
 
 class Objective(NamedTuple):
-    """Losses `()` of the discriminator and of the generator, both from logits `(B,)` of real and of fake examples."""
+    """Losses `(B,)` of logits `(B,)`: `real` of what the discriminator should call real, `fake` of what it should call
+    drawn, `generator` of what the generator wants called real. Where `paired`, a logit is a difference: of a real
+    example from a drawn one, and for the generator the reverse."""
 
-    discriminator: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor, Tensor], Tensor]
+    real: Callable[[Tensor], Tensor]
+    fake: Callable[[Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    paired: bool = False
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The discriminator's loss `()` from logits `(B,)` of real and of drawn examples.
+
+        `smoothing` is the share s of a real example that counts as drawn: the target of real examples is 1 - s
+        (Salimans et al., "Improved techniques for training GANs", 2016).
+        """
+        logit = real - fake if self.paired else real
+        loss = self.real(logit).mean()
+        if smoothing:
+            loss = loss.lerp(self.fake(logit).mean(), smoothing)
+        return loss if self.paired else loss + self.fake(fake).mean()
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's loss `()` from logits `(B,)` of real and of drawn examples."""
+        return self.generator(fake - real if self.paired else fake).mean()
 
 
 def value(real: Tensor, fake: Tensor) -> Tensor:
@@ -27,58 +47,58 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
     return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
 
 
-def cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
-    """-V: what the discriminator minimises."""
-    return -value(real, fake)
+def called_real(logit: Tensor) -> Tensor:
+    """-log D: cross-entropy to the answer "real". As the generator's loss it does not saturate: where D(G(z)) -> 0 its
+    gradient stays (Goodfellow et al. 2014, section 3)."""
+    return -F.logsigmoid(logit)
 
 
-def saturating(_: Tensor, fake: Tensor) -> Tensor:
-    """E log(1 - D(G(z))): the game's own loss, whose gradient vanishes as D(G(z)) -> 0."""
-    return F.logsigmoid(-fake).mean()
+def called_fake(logit: Tensor) -> Tensor:
+    """-log(1 - D): cross-entropy to the answer "drawn"."""
+    return -F.logsigmoid(-logit)
 
 
-def non_saturating(_: Tensor, fake: Tensor) -> Tensor:
-    """-E log D(G(z)): the same fixed point, with a gradient where the generator is losing (Goodfellow 2014, 3)."""
-    return -F.logsigmoid(fake).mean()
+def saturating(logit: Tensor) -> Tensor:
+    """log(1 - D(G(z))): the game's own loss of the generator, whose gradient vanishes as D(G(z)) -> 0."""
+    return F.logsigmoid(-logit)
 
 
-def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """E max(0, 1 - real) + E max(0, 1 + fake) (Lim & Ye, "Geometric GAN", 2017)."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+def above_one(logit: Tensor) -> Tensor:
+    """max(0, 1 - logit)."""
+    return F.relu(1 - logit)
 
 
-def critic(_: Tensor, fake: Tensor) -> Tensor:
-    """-E fake: raise the logit of what is generated."""
-    return -fake.mean()
-
-
-def relativistic(real: Tensor, fake: Tensor) -> Tensor:
-    """-E log sigmoid(real - fake) over pairs: a fake is judged against a real example, so that every mode counts.
-
-    Jolicoeur-Martineau, "The relativistic discriminator" (2019); Huang et al., "The GAN is dead; long live the GAN!
-    A modern baseline GAN" (2024).
-    """
-    return -F.logsigmoid(real - fake).mean()
+def near_one(logit: Tensor) -> Tensor:
+    """(logit - 1)^2."""
+    return (logit - 1).square()
 
 
 OBJECTIVES: dict[Name, Objective] = {
-    "relativistic": Objective(relativistic, lambda real, fake: relativistic(fake, real)),
-    "non-saturating": Objective(cross_entropy, non_saturating),
-    "hinge": Objective(hinge, critic),
-    "minimax": Objective(cross_entropy, saturating),
+    # Jolicoeur-Martineau, "The relativistic discriminator" (2019); Huang et al., "The GAN is dead; long live the GAN!
+    # A modern baseline GAN" (2024): a drawn example is judged against a real one, so that every mode counts.
+    "relativistic": Objective(called_real, called_fake, called_real, paired=True),
+    "non-saturating": Objective(called_real, called_fake, called_real),
+    "minimax": Objective(called_real, called_fake, saturating),
+    # Mao et al., "Least squares generative adversarial networks" (2017)
+    "least-squares": Objective(near_one, torch.square, near_one),
+    # Lim & Ye, "Geometric GAN" (2017)
+    "hinge": Objective(above_one, lambda logit: above_one(-logit), torch.neg),
+    # Arjovsky et al., "Wasserstein GAN" (2017): with slopes of at most 1, -loss is at most the distance of the two
+    "wasserstein": Objective(torch.neg, lambda logit: logit, torch.neg),
 }
-
-
-def gradient_penalty(logits: Tensor, x: Tensor) -> Tensor:
-    """|dD/dx|^2 `(B,)` of logits `(B,)` computed from `x` `(B, ...)`, itself differentiable.
-
-    On real examples it is R1, on generated ones R2 (Mescheder et al., "Which training methods for GANs do actually
-    converge?", 2018).
-    """
-    (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-    return slope.float().flatten(1).square().sum(1)
 
 
 def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     """How often a real example has the higher logit of a pair: 1/2 when the discriminator knows nothing."""
     return (real > fake).float().mean()
+
+
+def coverage(real: Tensor, fake: Tensor, k: int = 5) -> Tensor:
+    """The share of real examples `(B, ...)` that have a drawn one at least as near as their k-th nearest real one.
+
+    It is about 1 - 2^-k where the two distributions agree, and falls with every mode that is lost. Naeem et al.,
+    "Reliable fidelity and diversity metrics for generative models" (2020).
+    """
+    x, drawn = real.flatten(1).float(), fake.flatten(1).float()
+    among = torch.cdist(x, x).kthvalue(min(k + 1, len(x)), dim=1).values  # the nearest is the example itself
+    return (torch.cdist(x, drawn).amin(1) <= among).float().mean()
