@@ -40,7 +40,9 @@ def _datasets() -> list[dict[str, Any]]:
 def _samplers() -> list[dict[str, Any]]:
     from typing import get_args
 
+    from figment.models.diffusion.samplers import levels
     from figment.models.diffusion.sampling import Sampling
+    from figment.models.diffusion.schedule import Straight
 
     field = Sampling.model_fields["sampler"]
     out = []
@@ -50,7 +52,7 @@ def _samplers() -> list[dict[str, Any]]:
             {
                 "sampler": name,
                 "steps": choice.steps,
-                "network_evaluations": choice.evaluations,
+                "network_evaluations": choice.evaluations(levels(Straight(), choice.steps, "uniform", choice.shift)),
                 "adds_noise": not choice.deterministic,
                 "default": name == field.default,
             }

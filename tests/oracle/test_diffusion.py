@@ -18,8 +18,8 @@ from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.prediction import Prediction
-from figment.models.diffusion.samplers import Step, ancestral, dpm, heun, integrate, level, levels
-from figment.models.diffusion.sampling import Sampling, sampler
+from figment.models.diffusion.samplers import Step, ancestral, dpm, edm, heun, integrate, level, levels, unipc
+from figment.models.diffusion.sampling import Sampling, sampler, thresholded
 from figment.models.diffusion.schedule import Steps, Straight, path, prior_gap, warning
 
 ONE = torch.ones((), dtype=torch.float64)
@@ -150,6 +150,9 @@ SAMPLERS = {
     "dpm-quadratic": {"sampler": "dpm-solver++", "steps": 40, "grid": "quadratic"},
     "heun": {"sampler": "heun", "steps": 60},
     "heun-karras": {"sampler": "heun", "steps": 20, "grid": "karras"},
+    "edm-karras": {"sampler": "edm", "steps": 20, "grid": "karras"},
+    "unipc": {"sampler": "unipc", "steps": 30},
+    "dpm-sde": {"sampler": "dpm-solver++sde", "steps": 80, "grid": "quadratic"},
 }
 
 
@@ -176,7 +179,11 @@ def test_samplers_of_a_mixture(options):
     assert stats.kstest(x[:, 0].numpy(), truth).pvalue > 1e-3
 
 
-@pytest.mark.parametrize(("step", "order"), [(ancestral(), 1), (dpm, 2), (heun, 2)], ids=["ddim", "dpm", "heun"])
+@pytest.mark.parametrize(
+    ("step", "order"),
+    [(ancestral(), 1), (dpm(), 2), (unipc, 3), (heun, 2), (edm, 2)],
+    ids=["ddim", "dpm", "unipc", "heun", "edm"],
+)
 def test_orders_of_convergence(step, order):
     """Halving the step divides the error of a path by 2^order."""
     denoiser = Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]), 0.5, path("straight"))
@@ -219,6 +226,31 @@ def test_guidance():
     torch.testing.assert_close(away.denoise(x, t, c).mean, 3 * given - 2 * opposite)
     with pytest.raises(UsageError, match="needs labels"):
         sampler(denoiser, rows(1), Sampling(guidance=2))
+
+
+def test_guidance_in_an_interval_and_rescaled():
+    spec = rows(3, classes=2)
+    denoiser = Mixture(torch.tensor([[-1.0, 0.2, 0.4], [1.0, 0.0, -0.3]]), 0.5, path("straight"))
+    x, c = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), {"label": torch.tensor([1, 0, 1, 1])}
+    guided = Guided(denoiser, 3, spec, interval=(0.3, 0.6))
+    for time, acts in ((0.2, False), (0.45, True), (0.8, False)):
+        t = torch.full((4,), time)
+        expected = (Guided(denoiser, 3, spec) if acts else denoiser).denoise(x, t, c).mean
+        torch.testing.assert_close(guided.denoise(x, t, c).mean, expected)
+    t = torch.full((4,), 0.5)
+    given, far = denoiser.denoise(x, t, c).mean, Guided(denoiser, 3, spec).denoise(x, t, c).mean
+    whole, half = (Guided(denoiser, 3, spec, rescale=share).denoise(x, t, c).mean for share in (1.0, 0.5))
+    torch.testing.assert_close(whole.std(1), given.std(1))
+    torch.testing.assert_close(half, (whole + far) / 2)
+
+
+def test_dynamic_thresholding():
+    """A picture within [-1, 1] stays; of another, the values beyond the quantile become its ends."""
+    inside, beyond = torch.linspace(-0.9, 0.9, 12), torch.linspace(-3, 3, 12)
+    x = thresholded(torch.stack([inside, beyond]).view(2, 3, 2, 2), 0.5)
+    torch.testing.assert_close(x[0].flatten(), inside)
+    middle = beyond.abs().median().item() / 2 + beyond.abs().sort().values[6].item() / 2
+    torch.testing.assert_close(x[1].flatten(), beyond.clamp(-middle, middle) / middle)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -329,7 +361,16 @@ def test_evaluations_are_what_is_spent():
             spent.append(len(x_t) / 4)
             return denoiser.denoise(x_t, t, c)
 
-    for options in ({}, {"guidance": 2.0}, {"sampler": "heun", "steps": 5}, {"sampler": "ddpm", "steps": 7}):
+    halfway = {"guidance": 2.0, "interval": (0.2, 0.7)}
+    for options in (
+        {},
+        {"guidance": 2.0},
+        halfway,
+        {"sampler": "heun", "steps": 5},
+        {"sampler": "edm", "steps": 5, **halfway},
+        {"sampler": "unipc"},
+        {"sampler": "ddpm", "steps": 7},
+    ):
         spent.clear()
         ways = sampler(Counted(), spec, Sampling(**options))
         ways.sample({"label": torch.zeros(4, dtype=torch.int64)}, Noise(0, range(4)))

@@ -150,8 +150,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
     def _predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         if self.label_embed is None:
             return self.network(x_t, t, None)
-        empty = torch.full((len(x_t),), self.label_embed.num_embeddings - 1, device=x_t.device)
-        return self.network(x_t, t, self.label_embed(c.get("label", empty)))
+        return self.network(x_t, t, self.label_embed(self.spec.labels(c, len(x_t), x_t.device)))
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         alpha, sigma = self._rates(t, x_t)
@@ -168,7 +167,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
 
     @property
     def evaluations(self) -> int:
-        return Choices().evaluations
+        return self.with_sampling(Choices()).evaluations
 
 
 def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:

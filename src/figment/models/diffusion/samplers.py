@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -26,15 +27,21 @@ class Level:
 
 @dataclass(frozen=True)
 class Estimate:
-    """E[x | x_t] at a level, and the noise that goes with it."""
+    """What is known at a level: the state a step set out from, E[x | x_t], and the noise that goes with it."""
 
     level: Level
+    x: Tensor
     mean: Tensor
-    noise: Tensor
+
+    @property
+    def noise(self) -> Tensor:
+        return (self.x - self.level.alpha * self.mean) / self.level.sigma
 
 
 Denoise = Callable[[Tensor, Level], Tensor]
-Step = Callable[[Denoise, Tensor, Level, Level, Estimate | None], tuple[Tensor, Estimate]]
+Normal = Callable[[], Tensor]
+Past = Sequence[Estimate]  # of the last two levels, the later one last
+Step = Callable[[Denoise, Tensor, Level, Level, Past], tuple[Tensor, Estimate]]
 
 
 def levels(schedule: Schedule, steps: int, grid: GridName, shift: float) -> list[Level]:
@@ -62,24 +69,36 @@ def level(schedule: Schedule, t: float) -> Level:
     return Level(t, float(schedule.alpha(moment)), float(schedule.sigma(moment)))
 
 
+def integrate(step: Step, denoise: Denoise, x: Tensor, path: Sequence[Level]) -> Tensor:
+    """x at the last level of a path, from x at its first."""
+    past: list[Estimate] = []
+    for here, there in pairwise(path):
+        x, now = step(denoise, x, here, there, past)
+        past = [*past[-1:], now]
+    return x
+
+
 def estimate(denoise: Denoise, x: Tensor, at: Level) -> Estimate:
-    mean = denoise(x, at)
-    return Estimate(at, mean, (x - at.alpha * mean) / at.sigma)
+    return Estimate(at, x, denoise(x, at))
 
 
-def ancestral(eta: float = 0.0, normal: Callable[[], Tensor] | None = None) -> Step:
+def towards(x: Tensor, here: Level, there: Level, mean: Tensor) -> Tensor:
+    """x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) mean: exact where the mean is constant."""
+    ratio = there.sigma / here.sigma
+    return ratio * x + (there.alpha - here.alpha * ratio) * mean
+
+
+def ancestral(eta: float = 0.0, normal: Normal | None = None) -> Step:
     """x_t = alpha_t mean + sqrt(sigma_t^2 - s^2) noise + s fresh noise, s = eta times the spread of q(x_t | x_s, x).
 
-    eta = 1 is DDPM (Ho et al. 2020, algorithm 2), eta = 0 DDIM (Song et al., "Denoising diffusion implicit models",
-    2021).
+    eta = 1 is DDPM (Ho et al. 2020, algorithm 2) and, in x / alpha, the ancestral rule of Euler; eta = 0 is DDIM (Song
+    et al., "Denoising diffusion implicit models", 2021).
     """
 
-    def step(
-        denoise: Denoise, x: Tensor, here: Level, there: Level, before: Estimate | None
-    ) -> tuple[Tensor, Estimate]:
+    def step(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
         now = estimate(denoise, x, here)
         if not eta or normal is None or not there.sigma:
-            return there.alpha * now.mean + there.sigma * now.noise, now
+            return towards(x, here, there, now.mean), now
         added = here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2
         spread = eta * there.sigma / here.sigma * max(added, 0.0) ** 0.5
         kept = max(there.sigma**2 - spread**2, 0.0) ** 0.5
@@ -88,32 +107,73 @@ def ancestral(eta: float = 0.0, normal: Callable[[], Tensor] | None = None) -> S
     return step
 
 
-def dpm(denoise: Denoise, x: Tensor, here: Level, there: Level, before: Estimate | None) -> tuple[Tensor, Estimate]:
-    """DPM-Solver++(2M): x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) D.
+def dpm(normal: Normal | None = None) -> Step:
+    """DPM-Solver++(2M): `towards` a mean D extrapolated, linear in lambda = log(alpha / sigma), to the middle of the
+    step; first order at either end, where lambda is infinite.
 
-    D extrapolates the mean, linear in lambda = log(alpha / sigma), to the middle of the step from this and the last
-    one; first order at either end, where lambda is infinite. Lu et al., "DPM-Solver++" (2022).
+    With fresh noise, of the reverse SDE: x_t = (sigma_t / sigma_s) r x_s + alpha_t (1 - r^2) D + sigma_t sqrt(1 - r^2)
+    noise, r = exp(lambda_s - lambda_t). Lu et al., "DPM-Solver++" (2022).
+    """
+
+    def step(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
+        now = estimate(denoise, x, here)
+        mean = _extrapolated(now, there, past)
+        if normal is None or not there.sigma:
+            return towards(x, here, there, mean), now
+        r = here.alpha * there.sigma / (here.sigma * there.alpha)
+        x = there.sigma / here.sigma * r * x + there.alpha * (1 - r * r) * mean
+        return x + there.sigma * max(1 - r * r, 0.0) ** 0.5 * normal(), now
+
+    return step
+
+
+def unipc(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
+    """UniPC of order 2: the estimate at `here` first corrects the step that led there, at no further evaluation.
+
+    Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models" (2023), with
+    B(h) = e^h - 1.
     """
     now = estimate(denoise, x, here)
-    mean = now.mean
-    if before is not None and there.sigma and before.level.alpha:
-        ahead, behind = _log_ratio(there) - _log_ratio(here), _log_ratio(here) - _log_ratio(before.level)
-        mean = mean + (mean - before.mean) * (ahead / behind / 2)
-    ratio = there.sigma / here.sigma
-    return ratio * x + (there.alpha - here.alpha * ratio) * mean, now
+    if past and past[-1].level.alpha:
+        x = _corrected(now, past)
+    return towards(x, here, there, _extrapolated(now, there, past)), replace(now, x=x)
 
 
-def _log_ratio(at: Level) -> float:
-    return float(torch.tensor(at.alpha / at.sigma, dtype=torch.float64).log())
+def _corrected(now: Estimate, past: Past) -> Tensor:
+    """The state at the level of `now`, from the last one, by what the means at both (and the one before) say."""
+    last, h = past[-1], _gap(past[-1].level, now.level)
+    change = math.expm1(-h)
+    first = (1 + change / h) / -change
+    second = 2 * (0.5 - (1 + change / h) / h) / -change
+    mean = last.mean + (now.mean - last.mean) / 2
+    if len(past) == 2 and past[0].level.alpha:
+        behind = _gap(past[0].level, last.level) / h
+        share = (first - second) / (1 + behind)
+        slope = (last.mean - past[0].mean) / behind
+        mean = last.mean + share * slope + (first - share) * (now.mean - last.mean)
+    return towards(last.x, last.level, now.level, mean)
 
 
-def heun(denoise: Denoise, x: Tensor, here: Level, there: Level, before: Estimate | None) -> tuple[Tensor, Estimate]:
+def _extrapolated(now: Estimate, there: Level, past: Past) -> Tensor:
+    """The mean in the middle of the step to `there`, on the line through this one and the last."""
+    if not past or not there.sigma or not past[-1].level.alpha:
+        return now.mean
+    steeper = _gap(now.level, there) / _gap(past[-1].level, now.level) / 2
+    return now.mean + steeper * (now.mean - past[-1].mean)
+
+
+def _gap(here: Level, there: Level) -> float:
+    """lambda(there) - lambda(here), lambda = log(alpha / sigma)."""
+    return math.log(there.alpha / there.sigma) - math.log(here.alpha / here.sigma)
+
+
+def heun(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
     """The trapezoidal rule on dx = mean dalpha + noise dsigma: two evaluations, but one for the last step.
 
-    Heun's rule for the straight path, and that of Karras et al. (2022) where alpha = 1.
+    Heun's rule for the straight path.
     """
     now = estimate(denoise, x, here)
-    guess = there.alpha * now.mean + there.sigma * now.noise
+    guess = towards(x, here, there, now.mean)
     if not there.sigma:
         return guess, now
     then = estimate(denoise, guess, there)
@@ -121,9 +181,15 @@ def heun(denoise: Denoise, x: Tensor, here: Level, there: Level, before: Estimat
     return x + moved / 2, now
 
 
-def integrate(step: Step, denoise: Denoise, x: Tensor, path: Sequence[Level]) -> Tensor:
-    """x at the last level of a path, from x at its first."""
-    before = None
-    for here, there in pairwise(path):
-        x, before = step(denoise, x, here, there, before)
-    return x
+def edm(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
+    """Heun's rule on d(x / alpha) = noise d(sigma / alpha): two evaluations, but one where either end is infinite or 0.
+
+    Karras et al., "Elucidating the design space of diffusion-based generative models" (2022), algorithm 1.
+    """
+    now = estimate(denoise, x, here)
+    guess = towards(x, here, there, now.mean)
+    if not there.sigma or not here.alpha:
+        return guess, now
+    then = estimate(denoise, guess, there)
+    ratio = there.alpha / here.alpha
+    return ratio * x + (there.sigma - ratio * here.sigma) * (now.noise + then.noise) / 2, now

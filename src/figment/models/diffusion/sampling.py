@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, final
 
 import pydantic
 import torch
@@ -19,43 +19,77 @@ from figment.models.diffusion.samplers import (
     Denoise,
     GridName,
     Level,
+    Normal,
     Step,
     ancestral,
     dpm,
+    edm,
     heun,
     integrate,
     level,
     levels,
+    unipc,
 )
 
+SamplerName = Literal[
+    "dpm-solver++", "dpm-solver++sde", "unipc", "heun", "edm", "ddim", "ddpm", "euler-ancestral"
+]  # in x / alpha, the ancestral step of Euler is that of ddpm
+Time = Annotated[float, pydantic.Field(ge=0, le=1)]
 FIRST = 1e-3  # where inversion starts: data with next to no noise
 
 
 class Sampling(Config):
     """How samples are drawn from a denoiser."""
 
-    sampler: Literal["dpm-solver++", "heun", "ddim", "ddpm"] = pydantic.Field(
-        "dpm-solver++", description="the step from one noise level to the next; heun evaluates the network twice a step"
+    sampler: SamplerName = pydantic.Field(
+        "dpm-solver++", description="the step from one noise level to the next; heun and edm evaluate twice a step"
     )
     steps: int = pydantic.Field(16, ge=1, le=1000, description="steps from noise to data")
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="how far to push towards the condition; 1 is none")
     negative: int | None = pydantic.Field(None, ge=0, description="with guidance, the label to push away from")
+    interval: tuple[Time, Time] = pydantic.Field((0.0, 1.0), description="with guidance, the times it acts at")
+    rescale: float = pydantic.Field(
+        0.0, ge=0, le=1, description="with guidance, how far the contrast is put back to what it is without"
+    )
     eta: float = pydantic.Field(0.0, ge=0, le=1, description="share of fresh noise in ddim's steps (ddpm: always 1)")
     grid: GridName | None = pydantic.Field(
         None, description="where the steps lie between t = 1 and t = 0 (None: shifted for pictures, uniform for rows)"
     )
     shift: float = pydantic.Field(2.0, gt=0, le=10, description="grid=shifted: above 1 spends more steps on noise")
     clip: bool = pydantic.Field(False, description="keep what pictures head for within black and white at every step")
+    threshold: float | None = pydantic.Field(
+        None, gt=0.5, le=1, description="dynamic thresholding: the share of a picture's values that clip as they are"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Sampling:
+        if self.interval[0] >= self.interval[1]:
+            raise ValueError(f"interval={list(self.interval)} is empty: give the earlier time first, data being t = 0.")
+        return self
 
     @property
     def deterministic(self) -> bool:
-        return self.sampler in ("dpm-solver++", "heun") or (self.sampler == "ddim" and self.eta == 0)
+        return self.sampler in ("dpm-solver++", "unipc", "heun", "edm") or (self.sampler == "ddim" and self.eta == 0)
 
-    @property
-    def evaluations(self) -> int:
-        """Network evaluations a sample: guidance evaluates each point with and without the condition."""
-        points = 2 * self.steps - 1 if self.sampler == "heun" else self.steps
-        return points * (1 if self.guidance == 1 else 2)
+    def step(self, normal: Normal | None = None) -> Step:
+        """From one level to the next; `normal` draws fresh noise of the shape of x."""
+        if self.sampler in ("ddim", "ddpm", "euler-ancestral"):
+            return ancestral(self.eta if self.sampler == "ddim" else 1.0, normal)
+        return {"dpm-solver++": dpm(), "dpm-solver++sde": dpm(normal), "unipc": unipc, "heun": heun, "edm": edm}[
+            self.sampler
+        ]
+
+    def evaluations(self, path: Sequence[Level]) -> int:
+        """Network evaluations a sample on this path: where guidance acts, each with and without the condition."""
+        spent = 0
+
+        def mean(x: Tensor, at: Level) -> Tensor:
+            nonlocal spent
+            spent += 2 if self.guidance != 1 and self.interval[0] <= at.t <= self.interval[1] else 1
+            return x
+
+        integrate(self.step(), mean, torch.zeros(1), path)
+        return spent
 
 
 def sampler(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> Drawn | Solved:
@@ -64,7 +98,8 @@ def sampler(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> Drawn | Sol
     if sampling.guidance != 1:
         if not spec.c:
             raise UsageError(f"guidance={sampling.guidance} needs labels, and {spec.name} has none. Leave it at 1.")
-        denoiser = Guided(denoiser, sampling.guidance, spec, _negative(spec, sampling.negative))
+        negative = _negative(spec, sampling.negative)
+        denoiser = Guided(denoiser, sampling.guidance, spec, negative, sampling.interval, sampling.rescale)
     return (Solved if sampling.deterministic else Drawn)(denoiser, spec, sampling)
 
 
@@ -82,15 +117,26 @@ def _levels(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> list[Level]
     return levels(denoiser.schedule, sampling.steps, grid, sampling.shift)
 
 
-def _mean(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], clip: bool) -> Denoise:
+def _mean(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
     """E[x | x_t, c] as a function of x_t and its level."""
-    clip = clip and isinstance(spec.x, Image)
+    clip = sampling.clip and isinstance(spec.x, Image)
 
     def mean(x: Tensor, at: Level) -> Tensor:
         y = denoiser.denoise(x, x.new_full((len(x),), at.t), c).mean
+        if sampling.threshold and isinstance(spec.x, Image):
+            y = thresholded(y, sampling.threshold)
         return y.clamp(-1, 1) if clip else y
 
     return mean
+
+
+def thresholded(x: Tensor, share: float) -> Tensor:
+    """clip(x, -s, s) / s, s the quantile `share` of |x| in each picture, or 1 where that is more: x `(B, C, H, W)`.
+
+    Saharia et al., "Photorealistic text-to-image diffusion models with deep language understanding" (2022).
+    """
+    s = x.flatten(1).float().abs().quantile(share, dim=1).clamp(min=1).view(-1, *[1] * (x.ndim - 1)).to(x)
+    return x.clamp(-s, s) / s
 
 
 @final
@@ -99,18 +145,18 @@ class Drawn(CanSample):
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
         self.denoiser, self.spec, self.sampling = denoiser, spec, sampling
+        self.path = _levels(denoiser, spec, sampling)
 
     @property
     def evaluations(self) -> int:
-        return self.sampling.evaluations
+        return self.sampling.evaluations(self.path)
 
     @torch.no_grad()
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
-        step = ancestral(1.0 if self.sampling.sampler == "ddpm" else self.sampling.eta, lambda: fresh.normal(shape))
-        path = _levels(self.denoiser, self.spec, self.sampling)
-        mean = _mean(self.denoiser, self.spec, c, self.sampling.clip)
-        return integrate(step, mean, noise.stream("prior").normal(shape), path)
+        step = self.sampling.step(lambda: fresh.normal(shape))
+        mean = _mean(self.denoiser, self.spec, c, self.sampling)
+        return integrate(step, mean, noise.stream("prior").normal(shape), self.path)
 
 
 @final
@@ -123,7 +169,7 @@ class Solved(HasPrior, CanEncode):
 
     @property
     def evaluations(self) -> int:
-        return self.sampling.evaluations
+        return self.sampling.evaluations(self.path)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """Noise of the shape of x."""
@@ -132,12 +178,12 @@ class Solved(HasPrior, CanEncode):
     @torch.no_grad()
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
-        step: Step = {"dpm-solver++": dpm, "heun": heun, "ddim": ancestral()}[self.sampling.sampler]
-        return integrate(step, _mean(self.denoiser, self.spec, c, self.sampling.clip), z, self.path)
+        return integrate(self.sampling.step(), _mean(self.denoiser, self.spec, c, self.sampling), z, self.path)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """The noise that `decode` turns into x, but for the error of the steps: the same equation from t = 0 to 1."""
         path = [level(self.denoiser.schedule, FIRST), *(at for at in reversed(self.path) if at.t > FIRST)]
         step = ancestral() if self.sampling.sampler == "ddim" else heun
-        return integrate(step, _mean(self.denoiser, self.spec, c, clip=False), x, path)
+        unbounded = self.sampling.model_copy(update={"clip": False, "threshold": None})
+        return integrate(step, _mean(self.denoiser, self.spec, c, unbounded), x, path)
