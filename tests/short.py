@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import synthetic
-from figment import workbench
+from figment import planning, workbench
 from figment.core.checkpoint import read_state
 from figment.core.data import Dataset
 from figment.core.run import DataConfig, Run, RunFolder
@@ -19,7 +19,7 @@ TIMED = ("seconds", "examples_per_second")
 
 def plan(kind: str, data: str | DataConfig, steps: int = 4, **settings: Any) -> Run:
     """A run of a kind at its smallest."""
-    return workbench.plan(kind, data, overrides={**SETTINGS, "training.steps": steps, **settings})
+    return planning.plan(kind, data, overrides={**SETTINGS, "training.steps": steps, **settings})
 
 
 def rows(folder: Path, steps: int = 9, **settings: Any) -> tuple[Run, Dataset]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from figment import workbench
+from figment import planning, workbench
 from figment.cli import main
 from figment.core.errors import UsageError
 from figment.core.run import check_name
@@ -132,14 +132,14 @@ def test_a_folder_is_no_config(capsys, monkeypatch, tmp_path: Path) -> None:
 
 def test_a_run_value_is_a_config(tmp_path: Path) -> None:
     """What `run.json` holds can be given back, and TOML says the same."""
-    run = workbench.plan("vae", "toy:moons", seed=3, overrides={"training.steps": 2, "model.latent": 1})
+    run = planning.plan("vae", "toy:moons", seed=3, overrides={"training.steps": 2, "model.latent": 1})
     path = tmp_path / "run.json"
     path.write_text(run.model_dump_json())
-    base = workbench.read_config(path)
-    assert workbench.plan("vae", workbench.data_of(base) or "", base=base) == run
+    base = planning.read_config(path)
+    assert planning.plan("vae", planning.data_of(base) or "", base=base) == run
     (tmp_path / "run.toml").write_text('data = "toy:moons"\nseed = 3\n[model]\nlatent = 1\n[training]\nsteps = 2\n')
-    base = workbench.read_config(tmp_path / "run.toml")
-    assert workbench.plan("vae", workbench.data_of(base) or "", base=base) == run
+    base = planning.read_config(tmp_path / "run.toml")
+    assert planning.plan("vae", planning.data_of(base) or "", base=base) == run
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_refused_run_leaves_its_name_free(capsys, monkeypatch) -> None:
         main()
     assert caught.value.code == 2
     assert "bernoulli models black and white" in capsys.readouterr().err
-    run = workbench.plan("vae", "digits", overrides={"training.steps": 2, "model.size": "tiny"})
+    run = planning.plan("vae", "digits", overrides={"training.steps": 2, "model.size": "tiny"})
     assert workbench.execute(run, "run").read_status()["state"] == "done"
 
 

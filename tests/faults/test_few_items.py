@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from figment import workbench
+from figment import planning, workbench
 from figment.core.errors import UsageError
 from figment.core.run import RunFolder
 from figment.evaluate.bayes import classify
@@ -31,7 +31,7 @@ def written(folder: Path, train: int, test: int, levels: int = 256) -> Path:
 def trained(kind: str, folder: Path, test: int, levels: int = 256, **overrides: Any) -> RunFolder:
     data = str(written(folder / "data", 20, test, levels))
     settings = {"model.size": "tiny", "training.steps": 2, "training.batch": 4, "training.previews": 0, **overrides}
-    return workbench.execute(workbench.plan(kind, data, overrides=settings), folder / "run")
+    return workbench.execute(planning.plan(kind, data, overrides=settings), folder / "run")
 
 
 def test_one_held_out_item_alone_is_no_measure(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ MAY = {
     "models": {"registry", "nn", "pictures"} | VOCABULARY,
     "data": {"registry"} | VOCABULARY,
     "presets": set(),
-    "workbench": {"registry", "core", "data", "presets", "pictures"},
+    "planning": {"registry", "core", "data", "presets"},
+    "workbench": {"registry", "core", "data", "planning", "pictures"},
     "samples": {"core", "workbench", "pictures"},
-    "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "workbench", "samples"}
+    "evaluate": {"registry", "core", "nn", "data", "models", "presets", "pictures", "planning", "workbench", "samples"}
     | {f"latent.{name}" for name in ("aggregate", "disentanglement", "map")},  # which know nothing of it
     "pixels": {"nn", "models.classical.clusters"} | VOCABULARY,
     "latent": {"nn", "pixels", "evaluate.neighbours", "models.classical.clusters"} | VOCABULARY,
@@ -56,6 +57,7 @@ MAY = {
         "pixels",
         "explorer",
         "pictures",
+        "planning",
         "workbench",
     },
     "listing": {"registry", "core", "data", "models", "presets", "evaluate"},

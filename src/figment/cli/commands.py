@@ -103,14 +103,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on data."""
-    from figment import workbench
+    from figment import planning, workbench
     from figment.cli import progress
     from figment.core.config import parse_assignments
     from figment.core.errors import UsageError
     from figment.core.processes import Processes
 
-    base = workbench.read_config(config) if config else {}
-    source = data or workbench.data_of(base)
+    base = planning.read_config(config) if config else {}
+    source = data or planning.data_of(base)
     if source is None:
         raise UsageError("what should it learn from? Add --data digits, --data toy:moons, or --data FOLDER.")
     overrides = parse_assignments(settings or [])
@@ -118,7 +118,7 @@ def train(
     if precision is not None:
         _precision(precision)
     overrides |= {f"training.{key}": value for key, value in given.items() if value is not None}
-    run = workbench.plan(model, source, seed=seed, overrides=overrides, base=base)
+    run = planning.plan(model, source, seed=seed, overrides=overrides, base=base)
     _device(device)
     first = Processes(device).first
     if dry_run:

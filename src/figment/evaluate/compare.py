@@ -21,8 +21,9 @@ from figment.core.stages import TwoStageConfig
 from figment.core.training import Stopped
 from figment.evaluate import page, recommend, report, trilemma
 from figment.pictures import picture, save_png
+from figment.planning import differences, plan
 from figment.samples import save_samples, weights_of
-from figment.workbench import Watch, differences, execute, load, plan, reconstruct
+from figment.workbench import Watch, execute, load, reconstruct
 
 MODELS = ("gaussian-mixture", "autoencoder", "with-prior", "vae", "gan", "diffusion")
 FIGURES = ("parameters", "train_seconds", "quality", "diversity", "speed", "likelihood", "memorisation")

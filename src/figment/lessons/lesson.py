@@ -18,7 +18,8 @@ from figment.core.errors import UsageError
 from figment.data import parse
 from figment.evaluate.report import reconstruction
 from figment.explorer.scene import Scene
-from figment.workbench import Watch, execute, plan
+from figment.planning import plan
+from figment.workbench import Watch, execute
 
 SMALL = 64  # pixels of a picture that lessons are paced for
 
