@@ -151,7 +151,7 @@ SAMPLERS = {
     "heun": {"sampler": "heun", "steps": 60},
     "heun-karras": {"sampler": "heun", "steps": 20, "grid": "karras"},
     "edm-karras": {"sampler": "edm", "steps": 20, "grid": "karras"},
-    "unipc": {"sampler": "unipc", "steps": 30},
+    "unipc": {"sampler": "unipc", "steps": 60},
     "dpm-sde": {"sampler": "dpm-solver++sde", "steps": 80, "grid": "quadratic"},
 }
 
