@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
-from torch.distributions import MultivariateNormal, Normal, Uniform
+from torch.distributions import Normal, Uniform
 
 from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import FigmentError, UsageError
 from figment.core.model import CanDecode, CanEncode, CanSample, HasBound, HasLogProb, Model, ModelConfig
+from figment.data.toys import toy
 from figment.evaluate import cache, neighbours
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import Moments, distance, frechet, interval
 from figment.evaluate.likelihood import likelihood, pixel_histograms
 from figment.evaluate.measure import measure
 from figment.evaluate.memorisation import auroc, closeness, memorisation
-from figment.evaluate.points import divergence, energy_distance
+from figment.evaluate.points import divergence, energy_distance, kolmogorov_smirnov
 from figment.evaluate.prdc import prdc
 from figment.evaluate.report import evaluate, evaluate_folders, figures
 from figment.evaluate.yardsticks import blurred
@@ -140,10 +141,33 @@ def test_energy_distance_of_normals_is_the_closed_form():
 
 
 def test_divergence_of_normals_is_the_closed_form():
-    real, samples = normal(4000, 2, 0), normal(20_000, 2, 1, shift=0.5, scale=1.5)
-    known = MultivariateNormal(torch.zeros(2), torch.eye(2)).log_prob(real)
+    real, fresh, samples = normal(4000, 2, 0), normal(4000, 2, 1), normal(4000, 2, 2, shift=0.5, scale=1.5)
     expected = 2 * (math.log(1.5) + (1 + 0.25) / (2 * 2.25) - 0.5)
-    assert divergence(known, real, samples) == pytest.approx(expected, abs=0.04)
+    found, error = divergence(real, samples, fresh)
+    assert found == pytest.approx(expected, abs=0.02 + 3 * error)
+    assert error < 0.05
+
+
+def test_divergence_from_the_same_distribution_is_zero_within_its_error():
+    """Of 25 narrow peaks too, where a density taken from 100 neighbours each is far too flat."""
+    generator = np.random.default_rng(0)
+    rows = [torch.from_numpy(toy("grid25").draw(2500, generator)[0]) for _ in range(3)]
+    found, error = divergence(*rows)
+    assert abs(found) < 3 * error < 0.1
+
+
+def test_the_standard_error_of_a_divergence_is_the_spread_of_its_estimates():
+    pairs = [divergence(*(normal(400, 2, 100 + 3 * i + j) for j in range(3))) for i in range(40)]
+    found, errors = (torch.tensor(values) for values in zip(*pairs))
+    assert float(errors.square().mean().sqrt()) == pytest.approx(float(found.std()), rel=0.35)
+    assert abs(float(found.mean())) < 3 * float(found.std()) / 40**0.5
+
+
+def test_columns_are_told_apart_by_their_distribution_functions():
+    statistic, p = kolmogorov_smirnov(normal(4000, 2, 0), normal(4000, 2, 1) + torch.tensor([0.0, 1.0]))
+    assert statistic == pytest.approx(math.erf(0.5 / math.sqrt(2)), abs=0.03)  # 2 Phi(1/2) - 1
+    assert p < 1e-6
+    assert kolmogorov_smirnov(normal(4000, 2, 0), normal(4000, 2, 1))[1] > 0.01
 
 
 # -- memorisation -----------------------------------------------------------------------------------------------------
@@ -264,6 +288,33 @@ def test_rows_are_measured_in_user_units():
     assert not found["alarms"]
     boast = likelihood(Known(data.spec, lambda x: Normal(0.0, 1.0).log_prob(x) + 0.5), data)
     assert any("above the density" in alarm for alarm in boast["alarms"])
+    assert found["kl"] == pytest.approx(0, abs=1e-5)
+    assert boast["kl"] == pytest.approx(-1, abs=1e-5)
+
+
+class ByColumn(Known):
+    """Rows of one column: N(3, 1) where the label is 0, N(-3, 1) where it is 1."""
+
+    def log_prob(self, x, c):
+        return Normal(3.0 - 6.0 * c["label"], 1.0).log_prob(x[:, 0])
+
+
+def test_divergence_by_a_density_sums_labels_out():
+    """Given labels, the true model has ln 2 nats more than the density of the rows, and that is nothing impossible."""
+    label = Classes(names=("a", "b"), frequencies=(0.5, 0.5))
+    spec = Spec(name="rows", x=Vector(mean=(0.0,), scale=(1.0,)), c={"label": label})
+    y = np.arange(2000) % 2
+    x = (3.0 - 6.0 * y + np.random.default_rng(0).normal(size=2000)).astype(np.float32)[:, None]
+    split = ArraySplit(spec, x, {"label": y})
+
+    def density(rows):
+        return Normal(torch.tensor([3.0, -3.0]), 1.0).log_prob(torch.from_numpy(rows)).exp().mean(1).log().numpy()
+
+    found = likelihood(ByColumn(spec, None), Dataset(spec, {"train": split}, "rows", log_density=density))
+    assert found["given"] == ["label"]
+    assert found["nats"] - float(density(x).mean()) == pytest.approx(math.log(2), abs=0.01)
+    assert found["kl"] == pytest.approx(0, abs=1e-5)
+    assert not found["alarms"]
 
 
 def test_a_model_of_labels_is_mixed_where_the_data_has_none():
@@ -318,8 +369,12 @@ def test_measure_of_rows_knows_energy_distance_and_divergence():
     data = rows()
     fresh, off = normal(1000, 2, 3), normal(1000, 2, 4, shift=1.0)
     good, bad = (measure(x, data)["quality"] for x in (fresh, off))
-    assert good["kl"] == pytest.approx(0, abs=0.08)
+    assert good["kl"] == pytest.approx(0, abs=3 * good["kl_standard_error"])
     assert bad["kl"] == pytest.approx(1, abs=0.3)
+    assert good["kolmogorov_smirnov"]["p"] > 0.01 > bad["kolmogorov_smirnov"]["p"]
+    leaked = measure(data.held_out.gather(np.arange(1000)).x, data)["quality"]
+    assert any("impossible" in note for note in leaked["notes"])
+    assert not any("impossible" in note for note in good["notes"])
     assert good["energy_distance"] < 0.02 < bad["energy_distance"]
 
 
@@ -453,6 +508,8 @@ def test_a_run_becomes_a_row_of_the_report(tmp_path):
     assert row["parameters"] > 0
     assert row["quality"]["frechet"] < row["quality"]["yardstick"]
     assert row["likelihood"]["kind"] == "exact"
+    assert row["quality"]["kl_from"] == "density"
+    assert row["quality"]["kl"] == row["likelihood"]["kl"] > 0
     assert row["speed"]["samples_per_second"] > 0
     assert row["speed"]["peak_memory_bytes"] > 2**20
 

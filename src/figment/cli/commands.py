@@ -267,7 +267,7 @@ def compare(
 def likelihood(
     runs: Annotated[list[str], typer.Argument(help="One run or several.")],
     data: Annotated[str | None, typer.Option(help="Other data than each run's own.")] = None,
-    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Held-out items to measure, at most.")] = 1000,
+    n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Held-out items at most (1000; 5000 rows).")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="VAE: importance weights an item, such as 500.")] = None,
     as_json: Json = False,
 ) -> None:

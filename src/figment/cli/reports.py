@@ -55,7 +55,9 @@ def run_compare(
     return report, out / "report.html"
 
 
-def likelihood_rows(runs: list[str], data: str | None, n: int, draws: int | None, raw: bool) -> list[dict[str, Any]]:
+def likelihood_rows(
+    runs: list[str], data: str | None, n: int | None, draws: int | None, raw: bool
+) -> list[dict[str, Any]]:
     """A row a run; as text, the figure carries its sign."""
     from figment.evaluate.likelihood import likelihood_of_run
 

@@ -23,20 +23,20 @@ from figment.evaluate.reference import rows_of
 
 Kind = Literal["exact", "bound", "estimate"]
 SIGNS: Mapping[str, str] = {"exact": "=", "bound": "<=", "estimate": "~"}
-ROWS, CHUNK = 1000, 250
+PICTURES, ROWS, CHUNK = 1000, 5000, 250  # held-out items measured at most, and at a time
 DECODED = 8192  # codes decoded at a time
 
 
 def likelihood_of_run(
     run: str | Path,
     data: str | DataConfig | None = None,
-    n: int = ROWS,
+    n: int | None = None,
     draws: int | None = None,
     watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
 
-    `n` rows at most, `draws` as in `likelihood`. Raises UsageError where the data has another form than the run's or
+    `n` items at most, `draws` as in `likelihood`. Raises UsageError where the data has another form than the run's or
     the model no importance weights, and InvalidCheckpoint for a damaged run.
     """
     from figment.data import parse
@@ -58,17 +58,19 @@ def likelihood_of_run(
 def likelihood(
     model: Model,
     dataset: Dataset,
-    n: int = ROWS,
+    n: int | None = None,
     seed: int = 0,
     draws: int | None = None,
     watch: Watch = unwatched,
 ) -> dict[str, Any] | None:
-    """How probable a model finds held-out rows; None for a model without a density.
+    """How probable a model finds held-out items, `n` at most (None: 1000 pictures, 5000 rows); None for a model without
+    a density.
 
     Pictures: `bits_per_dim` = -log2 P(8-bit x) / D. A mass is exact; a density is averaged over uniform dequantisation,
     log P(x) >= E_u log p(x + (u - 1/2) 2/255) + D log(2/255), u uniform in [0, 1)^D, and bounds it from above (Theis,
     van den Oord & Bethge, "A note on the evaluation of generative models", 2016). Rows: `nats` = mean log p(x) in user
-    units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. With
+    units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. Where
+    the data's density is known, `kl` = KL(data || model) = mean log p_data(x) - log p(x), labels summed out. With
     `draws`, a bound is that of so many importance weights (see `importance`). `alarms` are for the impossible only.
     """
     if not isinstance(model, HasLogProb | HasBound | EstimatesLogProb):
@@ -90,6 +92,7 @@ def likelihood(
         model=model,
         dataset=dataset,
         rows=_rows(dataset, n),
+        known=given(model, dataset),
         seed=seed,
         watch=watch,
         spread=picture and measure == "density",
@@ -115,9 +118,11 @@ def likelihood(
             figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
         _judge_pictures(figures, nats + volume, dataset)
     else:
-        nats = nats - float(np.log(x.scale).sum())
-        figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
-        _judge_rows(figures, nats, dataset)
+        volume = float(np.log(x.scale).sum())
+        figures |= {"nats": _mean(nats) - volume, "standard_error": _error(nats)}
+        _judge_rows(figures, dataset)
+        if exact and dataset.log_density is not None:
+            _judge_divergence(figures, (evaluated(exact, known=set()) if figures["given"] else nats) - volume, dataset)
     return figures
 
 
@@ -157,8 +162,9 @@ def importance(model: HasImportance, draws: int, x: Tensor, c: Mapping[str, Tens
     return torch.logsumexp(torch.cat(parts), 0) - math.log(draws)
 
 
-def _rows(dataset: Dataset, n: int) -> np.ndarray:
-    """The held-out rows that are measured."""
+def _rows(dataset: Dataset, n: int | None) -> np.ndarray:
+    """The held-out items that are measured."""
+    n = n or (PICTURES if isinstance(dataset.spec.x, Image) else ROWS)
     return np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
 
 
@@ -168,13 +174,15 @@ def _evaluated(
     model: Model,
     dataset: Dataset,
     rows: np.ndarray,
+    known: set[str],
     seed: int,
     watch: Watch,
     spread: bool,
     chunk: int,
 ) -> Tensor:
-    """log p of held-out rows in model range `(N,)` float64; `spread` over the width of a grey level."""
-    known, parts = given(model, dataset), []
+    """log p of held-out rows in model range `(N,)` float64, given the conditions `known`; `spread` over the width of a
+    grey level."""
+    parts = []
     with torch.random.fork_rng(), watch("likelihood", len(rows)) as advance:
         torch.manual_seed(seed)
         for start in range(0, len(rows), chunk):
@@ -235,18 +243,28 @@ def _judge_pictures(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> 
         figures["remarks"].append(f"worse than independent pixel histograms ({histograms:.3g} bits/dim)")
 
 
-def _judge_rows(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> None:
-    vector = dataset.spec.x
+def _judge_rows(figures: dict[str, Any], dataset: Dataset) -> None:
+    vector, held_out = dataset.spec.x, _held_out(dataset, figures["n"])
     assert isinstance(vector, Vector)
-    held_out = torch.cat([x for x, _ in rows_of(dataset.held_out, len(nats))])
-    if dataset.log_density is not None and not figures["given"]:
-        known = torch.as_tensor(dataset.log_density(vector.to_user(held_out))).double()
-        excess = (nats - known)[known.isfinite()]  # rounding puts rows beyond an edge of the density
-        if _mean(excess) > 4 * _error(excess) + 1e-3:
-            figures["alarms"].append(f"impossible: {_mean(excess):.3g} nats above the density the data was drawn from")
     normal = -0.5 * (held_out.double().square() + math.log(2 * math.pi)).sum(1) - float(np.log(vector.scale).sum())
-    if _mean(nats) < _mean(normal):
+    if figures["nats"] < _mean(normal):
         figures["remarks"].append(f"worse than independent normal columns ({_mean(normal):.3g} nats)")
+
+
+def _judge_divergence(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> None:
+    """KL(data || model) from log p(x) `(N,)` of held-out rows in user units. Rows that rounding put beyond an edge of
+    the data's density are left out."""
+    known = torch.as_tensor(dataset.log_density(dataset.spec.x.to_user(_held_out(dataset, len(nats))))).double()
+    excess = (known - nats)[known.isfinite()]
+    figures |= {"kl": _mean(excess), "kl_standard_error": _error(excess)}
+    if _mean(excess) < -3 * _error(excess) - 1e-3:
+        figures["alarms"].append(
+            f"impossible: {-_mean(excess):.3g} nats (± {_error(excess):.1g}) above the density the data was drawn from"
+        )
+
+
+def _held_out(dataset: Dataset, count: int) -> Tensor:
+    return torch.cat([x for x, _ in rows_of(dataset.held_out, count)])
 
 
 def pixel_histograms(dataset: Dataset, smoothing: float = 0.05) -> float:

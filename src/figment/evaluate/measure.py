@@ -64,7 +64,7 @@ def measure(
         "n": equal,
         "real": sticks.real,
     }
-    quality |= _points(x, dataset) if isinstance(dataset.spec.x, Vector) else _sharpness(x, dataset)
+    quality |= _points(x, dataset, quality["notes"]) if isinstance(dataset.spec.x, Vector) else _sharpness(x, dataset)
     if net.head is not None:
         confidence, balance = _classes(net, fake, real, labels)
         quality |= confidence
@@ -94,9 +94,9 @@ def _notes(fake: Tensor, real: Reference) -> list[str]:
     return notes
 
 
-def _points(x: Tensor, dataset: Dataset) -> Block:
+def _points(x: Tensor, dataset: Dataset, notes: list[str]) -> Block:
     """Energy distance, Kolmogorov-Smirnov test, and KL(data || model) in nats where the density is known, from samples
-    alone; in standardised coordinates."""
+    alone; in standardised coordinates. What cannot be is added to `notes`."""
     held_out = torch.cat([part for part, _ in rows_of(dataset.held_out, HELD_OUT_ROWS)])
     statistic, p = kolmogorov_smirnov(x, held_out)
     figures: Block = {"energy_distance": energy_distance(x, held_out), "kl": None}
@@ -105,6 +105,10 @@ def _points(x: Tensor, dataset: Dataset) -> Block:
         fresh = torch.cat([part for part, _ in rows_of(dataset.train, len(x))])
         kl, error = divergence(held_out, x, fresh)
         figures |= {"kl": kl, "kl_standard_error": error, "kl_from": "samples"}
+        if kl < -3 * error:
+            notes.append(
+                f"impossible: a KL of {kl:.2g} ± {error:.1g}; samples lie nearer to held-out rows than fresh data"
+            )
     return figures
 
 

@@ -120,6 +120,7 @@ class Column:
     key: str
     better: str = ""
     text: Callable[[float], str] = figure
+    error: str = ""  # the key of its standard error
 
     def value(self, row: Row) -> float | None:
         value = (row.get(self.block) or {}).get(self.key) if self.block else row.get(self.key)
@@ -133,7 +134,7 @@ def _share(value: float) -> str:
 COLUMNS = (
     Column("Fréchet", "distance ↓", "quality", "frechet", "low"),
     Column("Energy", "distance ↓", "quality", "energy_distance", "low"),
-    Column("KL", "nats ↓", "quality", "kl", "low"),
+    Column("KL", "nats ↓", "quality", "kl", "low", error="kl_standard_error"),
     Column("Precision", "share ↑", "quality", "precision", "high", _share),
     Column("Recall", "share ↑", "diversity", "recall", "high", _share),
     Column("Coverage", "share ↑", "diversity", "coverage", "high", _share),
@@ -176,6 +177,8 @@ def _cell(column: Column, row: Row, rows: Sequence[Row], reasons: list[str]) -> 
     others = [v for v in (column.value(r) for r in rows) if v is not None]
     best = column.better and others.count(value) == 1 and value == {"low": min, "high": max}[column.better](others)
     text = escape(column.text(value))
+    if error := (row.get(column.block) or {}).get(column.error):
+        text += f" <small>± {figure(error)}</small>"
     if column.block == "likelihood":
         bound = "≤" if column.better == "low" else "≥"
         sign = {"exact": "=", "bound": bound, "estimate": "~"}.get(row["likelihood"].get("kind"), "")

@@ -16,8 +16,8 @@ TERMS = {
     "Floor": "The Fréchet distance of fresh real data, n = {n}: {floor}.",
     "Yardsticks": "The Fréchet distance of real data made worse on purpose, with {worse}.",
     "Energy distance": "Of the points themselves, 0 only for the same distribution; that of the first model is "
-    "{energy}. KL, where the density of the data is known, compares it with a density estimated from the samples, and "
-    "may therefore come out slightly below 0.",
+    "{energy}. KL, where the density of the data is known, compares it with the model's own density or, where there is "
+    "none, with one estimated from the samples; behind it stands its standard error, within which it may be below 0.",
     "Precision, recall, coverage": "Precision: the share of samples that lie among real items. Recall: the share of "
     "real items that lie among samples. Coverage: the share of real items that have a sample in their own "
     "neighbourhood; one outlier among the samples cannot raise it, as it can recall.",

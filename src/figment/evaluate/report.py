@@ -36,7 +36,8 @@ METRICS = {
     "label_accuracy": "share of samples read as the label they were asked for",
     "class_imbalance": "total variation between the label frequencies of samples and of data",
     "energy_distance": "distance of distributions of rows, from distances between rows",
-    "kl": "KL(data || model) in nats, of rows whose density is known",
+    "kl": "KL(data || model) in nats, of rows whose density is known: by the model's density, else from samples",
+    "kolmogorov_smirnov": "largest difference of a column's distribution functions, and how likely chance makes it",
     "memorisation": "share of samples closer to a training item than held-out data is",
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",
@@ -130,6 +131,8 @@ def _told(say: Progress) -> Callable[[float], None]:
             say(f"training the feature network (once for this data): {done:.0%}")
             shown = int(done * 10) + 1
 
+    if row["quality"] and (row["likelihood"] or {}).get("kl") is not None:
+        row["quality"] |= {key: row["likelihood"][key] for key in ("kl", "kl_standard_error")} | {"kl_from": "density"}
     return progress
 
 
