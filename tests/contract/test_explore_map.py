@@ -18,6 +18,7 @@ from figment.cli.explore import app
 from figment.core.errors import UsageError
 from figment.core.run import to_json
 from figment.data.faces.dataset import FacesConfig
+from figment.data.faces.folder import write
 from figment.explorer import attribute
 from figment.explorer import map as action
 from figment.explorer.files import divide
@@ -112,10 +113,21 @@ def test_what_is_not_there_is_named(faces: Path, root: Path, tmp_path: Path) -> 
             explore(scene, "attribute", words, settings)
     with pytest.raises(UsageError, match="Did you mean 'smile'"):
         explore(scene, "map", (), {"color": "smil"})
+    with pytest.raises(UsageError, match=r"^'clusters': .*integer.*, or 'mean-shift' \(given: 'many'\)$"):
+        explore(scene, "map", (), {"clusters": "many"})
     with pytest.raises(UsageError, match="no use for 'smile'"):
         explore(scene, "map", ["smile"], {})
     with pytest.raises(UsageError, match="one latent"):
         explore(Scene(trained(root, "vae", "digits", **{"model.latent": 1})), "map", (), {})
+
+
+def test_a_factor_of_one_level_is_nothing_to_hold_fixed_or_to_turn(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", 40, {"size": 12, "background": "mint"})
+    scene = Scene(workbench.execute(short.plan("vae", str(folder)), tmp_path / "run").path)
+    assert explore(scene, "attribute", ["smile"], {"steps": 3, "count": 2}).figures["others_held_fixed"]
+    for name in ("background=mint", "background"):
+        with pytest.raises(UsageError, match="on one side of it|none of that name"):
+            explore(scene, "attribute", [name], {})
 
 
 def test_a_level_is_a_name_and_no_setting() -> None:

@@ -262,7 +262,7 @@ def test_a_stopped_comparison_is_continued(
 
     def stopping(run: Any, out: Path, **settings: Any) -> Any:
         if out.name == "autoencoder":
-            raise Stopped(signal.SIGINT, RunFolder(out))
+            raise Stopped(signal.SIGINT, str(out))
         return execute(run, out, **settings)
 
     with monkeypatch.context() as patch:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ import figment.cli.lessons  # noqa: F401 - the command
 from figment import lessons
 from figment.cli.commands import app
 from figment.core.errors import UsageError
+from figment.core.training import Stopped
 from figment.lessons.lesson import Claim, Stage, Told
 from figment.lessons.plate import bars, pictures, plate
 from figment.pictures import read_recipe
@@ -74,6 +77,22 @@ def test_models_are_trained_once_and_the_same_way(tmp_path: Path) -> None:
     assert first["figures"] == again["figures"] == elsewhere["figures"]
     with pytest.raises(UsageError, match="another config"):
         lessons.teach("latents-2-or-5", tmp_path / "a", effort=0.01)
+
+
+def test_a_lesson_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
+    """By itself again, not by an option that it does not have; what was trained is found there."""
+    trained: list[str] = []
+
+    def watch(name: str):
+        trained.append(name)
+        return lambda events: [os.kill(os.getpid(), signal.SIGINT) if len(trained) == 2 else None for _ in events]
+
+    with pytest.raises(Stopped, match="Go on with the same command") as stopped:
+        lessons.teach("latents-2-or-5", tmp_path, effort=0.005, watch=watch)
+    assert stopped.value.exit_code == 130
+    assert "resume" not in str(stopped.value)
+    lessons.teach("latents-2-or-5", tmp_path, effort=0.005, watch=watch)
+    assert trained == ["ae-2", "ae-5", "ae-2", "ae-5"]
 
 
 def test_a_lesson_that_failed_says_so() -> None:

@@ -69,15 +69,31 @@ def parse(config: type[C], value: Mapping[str, Any]) -> C:
 
 
 def _faults(config: type[Config], error: pydantic.ValidationError) -> Iterable[str]:
+    """A sentence for each field that is wrong, also where its value fits none of several types."""
+    values: dict[str, tuple[Any, list[str]]] = {}
     for fault in error.errors():
-        path = ".".join(str(part) for part in fault["loc"]) or config.__name__
         if fault["type"] == "extra_forbidden":
             *parents, leaf = map(str, fault["loc"])
+            path = ".".join([*parents, leaf])
             yield f"'{path}' is not a setting here. {did_you_mean(leaf, _group(config, parents).model_fields)}"
         elif not fault["loc"]:  # settings that exclude each other
             yield fault["msg"].removeprefix("Value error, ")
         else:
-            yield f"'{path}': {fault['msg']} (given: {fault['input']!r:.120})"
+            place = ".".join(_place(config, fault["loc"])) or config.__name__
+            values.setdefault(place, (fault["input"], []))[1].append(fault["msg"])
+    for place, (value, messages) in values.items():
+        message = messages[0] + "".join(f", or {other.removeprefix('Input should be ')}" for other in messages[1:])
+        yield f"'{place}': {message} (given: {value!r:.120})"
+
+
+def _place(config: type[Config], path: Iterable[str | int]) -> list[str]:
+    """The fields that a path begins with; what follows names one of several types that a field may have."""
+    place: list[str] = []
+    for part in path:
+        if isinstance(part, str) and part not in _group(config, place).model_fields:
+            break
+        place.append(str(part))
+    return place
 
 
 def _group(config: type[Config], path: Iterable[str]) -> type[Config]:

@@ -74,11 +74,11 @@ def signals() -> Iterator[list[int]]:
 
 
 class Stopped(FigmentError):
-    """A signal asked the run to stop; everything is saved."""
+    """A signal asked the run to stop; everything is saved. `again` is what goes on from there."""
 
-    def __init__(self, number: int, folder: RunFolder):
-        super().__init__(f"stopped by {signal.Signals(number).name}; saved. Go on with --resume --out {folder.path}")
-        self.exit_code = 128 + number
+    def __init__(self, number: int, again: str):
+        super().__init__(f"stopped by {signal.Signals(number).name}; saved. Go on with {again}")
+        self.number, self.exit_code = number, 128 + number
 
 
 @contextmanager
@@ -157,7 +157,7 @@ class Loop:
             if stop:
                 self.save()
                 self.write_status("preempted")
-                raise Stopped(stop, self.folder)
+                raise Stopped(stop, self._again)
             due = int(progress * t.previews)
             if session.clock.step and (progress >= 1 or due > shown):
                 yield from self._look()
@@ -246,7 +246,7 @@ class Loop:
                 yield Step(session.clock.step, 0.0, elapsed, rate, None, dict(figures))
                 if caught:
                     self.write_status("preempted")
-                    raise Stopped(caught[0], self.folder)
+                    raise Stopped(caught[0], self._again)
             yield from self._look()
         session.processes.wait()
 
@@ -258,6 +258,10 @@ class Loop:
             self.write_status("done")
             yield Note("model written", self.folder.model)
         self.session.processes.wait()
+
+    @property
+    def _again(self) -> str:
+        return f"--resume --out {self.folder.path}"
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -190,11 +190,12 @@ def targets(spec: Spec, batch: Batch, name: str) -> tuple[Tensor, list[Tensor]]:
     if factor in named:
         levels, column = named[factor].levels, values[factor]
         level = level or (levels[1] if len(levels) == 2 else "")
-        others = [columns(values[other], named[other]) for other in named if other != factor]
+        others = [other for other in named if other != factor and len(named[other].levels) != 1]
+        held = [columns(values[other], named[other]) for other in others]
         if level in levels:
-            return torch.where(column.isfinite(), (column == levels.index(level)).float(), column), others
+            return torch.where(column.isfinite(), (column == levels.index(level)).float(), column), held
         if not level and not levels:
-            return column, others
+            return column, held
     raise UsageError(f"attribute {name}: {spec.name} has none of that name. {did_you_mean(name, attributes(spec))}")
 
 

@@ -68,9 +68,10 @@ def teach(
     """Gives a lesson: writes `out`/NAME.png, NAME.md and NAME.json and returns what the last holds.
 
     Models are trained in `out`/runs and found there again. `data` instead of the lesson's own; `effort` multiplies all
-    training steps. `watch(name)` follows the training of a model. Raises UsageError, DataError, Diverged.
+    training steps. `watch(name)` follows the training of a model. Raises UsageError, DataError, Diverged, Stopped.
     """
     from figment.core.run import check_name
+    from figment.core.training import Stopped
     from figment.lessons.lesson import Stage
 
     lesson, out = load(name), Path(out)
@@ -83,7 +84,10 @@ def teach(
     if lesson.data is not None:
         stage.check(lesson)
     begun, cpu = time.perf_counter(), time.process_time()
-    told = lesson.make(stage)
+    try:
+        told = lesson.make(stage)
+    except Stopped as stop:
+        raise Stopped(stop.number, "the same command.") from None
     seconds = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
     return _write(lesson, stage, told, out, seconds)
 
