@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from figment import registry
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Condition, Dataset, Image, Masks, Spec, Vector
+from figment.core.model import ModelConfig
 from figment.core.run import DataConfig
 
 SHAPES = {
@@ -17,6 +18,7 @@ SHAPES = {
     "plane": (2,),
 }
 FORMS = [f"{shape}{labels}" for shape in SHAPES for labels in ("", "-labelled")]
+PARTNERED = ("odd-pairs", "odd-masks")  # with something beside each picture, for kinds that cannot do without
 CLASSES = 3
 
 
@@ -30,26 +32,40 @@ class SyntheticConfig(DataConfig):
         with np.load(self.path) as stored:
             x, label = stored["x"], stored["label"]
         spec = spec_of(Path(self.path).stem)
-        c = {"label": label} if spec.label else {}
+        beside = {"label": label, "image": 255 - x[:, :1], "mask": x[:, :1].mean(1).astype(np.uint8) // 86}
+        c = {key: beside[key] for key in spec.c}
         parts = {"train": slice(0, 160), "test": slice(160, 200)}
         splits = {name: ArraySplit(spec, x[rows], {k: v[rows] for k, v in c.items()}) for name, rows in parts.items()}
         return Dataset(spec, splits, content="synthetic")
 
 
 def spec_of(form: str) -> Spec:
-    """The spec of one of FORMS."""
-    shape = SHAPES[form.removesuffix("-labelled")]
-    label = Classes(names=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))
+    """The spec of one of FORMS or PARTNERED."""
+    name, _, with_ = form.partition("-")
+    shape = SHAPES[name]
+    size = dict(zip(("height", "width"), shape[1:]))
+    c: dict[str, Condition] = {}
+    if with_ == "labelled":
+        c["label"] = Classes(names=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))
+    elif with_ == "pairs":
+        c["image"] = Image(channels=1, **size)
+    elif with_ == "masks":
+        c["mask"] = Masks(names=("a", "b", "c"), **size)
     x = (
         Image(channels=shape[0], height=shape[1], width=shape[2])
         if len(shape) == 3
         else Vector(mean=(1.0, -2.0), scale=(0.5, 3.0))
     )
-    return Spec(name="synthetic", x=x, c={"label": label} if form.endswith("-labelled") else {})
+    return Spec(name="synthetic", x=x, c=c)
+
+
+def forms_for(config: type[ModelConfig]) -> list[str]:
+    """Those of FORMS that a kind models; of PARTNERED where it cannot do without."""
+    return [form for form in (PARTNERED if config.requires else FORMS) if config.lack(spec_of(form)) is None]
 
 
 def write(form: str, folder: Path) -> SyntheticConfig:
-    """Writes the data of one of FORMS: blurred blobs, or two normal clusters, a shift a label."""
+    """Writes the data of one of FORMS or PARTNERED: blurred blobs, or two normal clusters, a shift a label."""
     generator, spec = np.random.default_rng(0), spec_of(form)
     label = generator.choice(CLASSES, 200, p=(0.5, 0.25, 0.25))
     z = generator.normal(size=(200, *spec.x.shape)) + 1.5 * label.reshape(-1, *[1] * len(spec.x.shape)) - 1

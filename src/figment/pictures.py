@@ -89,6 +89,20 @@ def sheet(
     return page
 
 
+def shades(count: int) -> list[list[int]]:
+    """Colours uint8 of so many classes of pixels: paper for the first, then colours that are told apart."""
+    hues = [PAPER, *COLOURS]
+    table = [[int(hues[k % len(hues)][i : i + 2], 16) for i in (1, 3, 5)] for k in range(count)]
+    return [[channel >> (k // len(hues)) for channel in row] for k, row in enumerate(table)]  # darker on every round
+
+
+def indexed(numbers: np.ndarray, table: Sequence[Sequence[int]]) -> PIL.Image.Image:
+    """Numbers `(H, W)` below 256 as a palette picture in the colours of a table."""
+    image = PIL.Image.fromarray(numbers.astype(np.uint8), "P")
+    image.putpalette(bytes(channel for row in table for channel in row))
+    return image
+
+
 def picture(spec: Spec, x: Tensor, c: Mapping[str, Tensor] | None = None) -> PIL.Image.Image:
     """What a batch x (model range) looks like: images as a grid, points of the plane as a scatter plot coloured by
     label, longer rows as lines over their columns, single numbers as a histogram."""

@@ -24,6 +24,10 @@ MODELS = {
     "rbm": "figment.models.energy.rbm:RBMConfig",
     "ebm": "figment.models.energy.ebm:EBMConfig",
     "gan": "figment.models.adversarial.gan:GANConfig",
+    "pix2pix": "figment.models.translation.pix2pix:Pix2PixConfig",
+    "super-resolution": "figment.models.translation.super_resolution:SuperResolutionConfig",
+    "colourise": "figment.models.translation.colourise:ColouriseConfig",
+    "segmenter": "figment.models.discriminative.segmenter:SegmenterConfig",
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
 }
@@ -32,6 +36,8 @@ DATA = {
     "faces": "figment.data.faces.dataset:FacesConfig",
     "toy": "figment.data.toys:ToyConfig",
     "images": "figment.data.images:ImagesConfig",
+    "pairs": "figment.data.pairs:PairsConfig",
+    "masks": "figment.data.masks:MasksConfig",
     "parquet": "figment.data.parquet:ParquetConfig",
     "hub": "figment.data.parquet:HubConfig",
 }

@@ -17,11 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from figment import translations
 from figment.core.alarms import from_samples
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.memory import keep_freed_memory
-from figment.core.model import CanDecode, CanEncode, CanSample, Learns, Model, ModelConfig, size_of, with_sampling
+from figment.core.model import (
+    CanDecode,
+    CanEncode,
+    CanSample,
+    CanTranslate,
+    Learns,
+    Model,
+    ModelConfig,
+    size_of,
+    with_sampling,
+)
 from figment.core.noise import Noise
 from figment.core.processes import Processes, autocast, find_device, resolve_precision
 from figment.core.publishing import load_model
@@ -212,7 +223,8 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
 
 
 def preview(dataset: Dataset, model: Model, path: Path) -> list[str]:
-    """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction.
+    """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction or between
+    what it is made from and what it should be.
 
     Returns what is wrong with the samples, a sentence each.
     """
@@ -221,6 +233,8 @@ def preview(dataset: Dataset, model: Model, path: Path) -> list[str]:
         x, c = draw(model, n, seed=0, precision=None)
         save_png(picture(model.spec, x, c), path, {"model": model.config.kind, "seed": 0, "start": 0, "n": n})
         return from_samples(x)
+    if isinstance(model, CanTranslate):
+        translations.preview(dataset, model, path)
     if isinstance(model, CanEncode) and isinstance(model, CanDecode):
         rows = np.arange(min(n // 2, len(dataset.held_out)))
         batch = dataset.held_out.gather(rows).suited(model.spec).to(model.device)

@@ -23,6 +23,8 @@ from figment.core.model import (
     CanDecode,
     CanEncode,
     CanSample,
+    CanSegment,
+    CanTranslate,
     Fits,
     HasBound,
     HasLogProb,
@@ -52,10 +54,8 @@ def accepted(ability: type = Model, form: str = "") -> list[Any]:
     return [
         pytest.param(kind, one, id=f"{kind}-{one}")
         for kind in KINDS
-        for one in FORMS
-        if issubclass(config_class(kind).model_class(), ability)
-        and isinstance(synthetic.spec_of(one).x, config_class(kind).accepts)
-        and one.startswith(form)
+        for one in synthetic.forms_for(config_class(kind))
+        if issubclass(config_class(kind).model_class(), ability) and one.startswith(form)
     ]
 
 
@@ -127,6 +127,29 @@ def test_user_samples(model: Any) -> None:
     if model.spec.label is None:
         with pytest.raises(UsageError, match="without labels"):
             workbench.sample(model, 3, label="b")
+
+
+@pytest.mark.parametrize(("kind", "form"), accepted(CanTranslate))
+@torch.no_grad()
+def test_pictures_are_made_from_pictures_of_any_size(model: Any, batch: Batch) -> None:
+    source, truth = model.pair(batch.suited(model.spec))
+    made = model.translate(source)
+    assert source.shape[1:] == model.source.shape
+    assert made.shape == truth.shape
+    assert made.isfinite().all()
+    torch.testing.assert_close(model.translate(source[:1]), made[:1], atol=1e-4, rtol=1e-4)
+    height, width = source.shape[2:]
+    wide = model.translate(torch.cat([source, source], 3)[..., :-1])
+    scale = made.shape[3] // width
+    assert wide.shape == (len(source), made.shape[1], height * scale, (2 * width - 1) * scale)
+
+
+@pytest.mark.parametrize(("kind", "form"), accepted(CanSegment))
+@torch.no_grad()
+def test_classes_of_pixels_are_probabilities(model: Any, batch: Batch) -> None:
+    likely = model.segment(batch.x)
+    assert likely.shape == (len(batch), model.spec.c["mask"].count, *batch.x.shape[2:])
+    torch.testing.assert_close(likely.exp().sum(1), torch.ones_like(likely[:, 0]))
 
 
 @pytest.mark.parametrize(("kind", "form"), accepted(CanEncode))
@@ -247,8 +270,8 @@ def test_config_sizes_are_numbers_where_they_are_derived() -> None:
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("kind", [k for k in KINDS if issubclass(config_class(k).model_class(), Learns)])
 def test_a_resumed_run_is_the_unbroken_one(kind: str, accumulate: int, tmp_path: Path) -> None:
-    accepts = config_class(kind).accepts
-    form = next(f for f in ("odd-labelled", "plane-labelled") if isinstance(synthetic.spec_of(f).x, accepts))
+    forms = synthetic.forms_for(config_class(kind))
+    form = next(f for f in ("odd-labelled", "plane-labelled", *synthetic.PARTNERED) if f in forms)
     data = synthetic.write(form, tmp_path)
     # 160 rows in batches of 48: an epoch ends inside a batch; the log's window is open at step 3
     run = plan(kind, data, 6, **{"training.accumulate": accumulate, "training.batch": 48})
@@ -287,7 +310,7 @@ def test_the_taxonomy_follows_from_the_header(kind: str) -> None:
     expected = (
         "tractable" if "HasLogProb" in names
         else "approximate" if names & {"HasBound", "HasEnergy", "CanDenoise"}
-        else "implicit" if "CanSample" in names
+        else "implicit" if names & {"CanSample", "CanTranslate"} and "CanSegment" not in names
         else None
     )  # fmt: skip
     assert density(cls) == expected
@@ -297,7 +320,7 @@ def test_the_taxonomy_follows_from_the_header(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_a_header_lists_can_be_asked_for(kind: str, trained: Any) -> None:
-    form = next(f for f in ("plane", "grey") if isinstance(synthetic.spec_of(f).x, config_class(kind).accepts))
+    form = synthetic.forms_for(config_class(kind))[-1]
     model = workbench.load(trained(kind, form)[0].path)
     if not isinstance(model, CanSample):
         with pytest.raises(UsageError, match="cannot draw samples"):
@@ -309,7 +332,7 @@ def test_only_what_a_header_lists_can_be_asked_for(kind: str, trained: Any) -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_that_does_not_fit_is_refused_by_name(kind: str) -> None:
     cls = config_class(kind)
-    others = [synthetic.spec_of(f) for f in FORMS if not isinstance(synthetic.spec_of(f).x, cls.accepts)]
+    others = [synthetic.spec_of(f) for f in FORMS if cls.lack(synthetic.spec_of(f))]
     assert set(cls.accepts) <= {Image, Vector}
     for spec in others:
         with pytest.raises(UsageError, match="These do: "):

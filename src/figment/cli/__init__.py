@@ -15,7 +15,8 @@ def main() -> None:
     import figment.cli.colours
     import figment.cli.explore
     import figment.cli.faces
-    import figment.cli.lessons  # noqa: F401 - each adds its command
+    import figment.cli.lessons
+    import figment.cli.translate  # noqa: F401 - each adds its command
     from figment.cli.commands import app
     from figment.core.errors import FigmentError
 

@@ -41,6 +41,9 @@ class Image(Config):
         """uint8 `(B, C, H, W)` -> float `(B, C, H, W)` in [-1, 1]."""
         return torch.from_numpy(np.ascontiguousarray(stored)).float().mul_(2 / 255).sub_(1)
 
+    def null(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like)
+
     def to_user(self, x: Tensor) -> np.ndarray:
         """float `(B, C, H, W)` in [-1, 1] -> uint8 `(B, H, W, C)`; out-of-range values are clipped."""
         pixels = (x.detach().float().cpu() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
@@ -85,6 +88,10 @@ class Classes(Config):
     def count(self) -> int:
         return len(self.names)
 
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """Labels as they are: int64 `(B,)`."""
+        return torch.from_numpy(stored)
+
     def null(self, like: Tensor) -> Tensor:
         """The null value in the form of `like`: labels `(B,)`, or soft ones `(B, K + 1)`."""
         if like.is_floating_point():
@@ -126,12 +133,36 @@ class Factors(Config):
     def names(self) -> tuple[str, ...]:
         return tuple(factor.name for factor in self.factors)
 
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """Attributes as they are: float32 `(B, F)`."""
+        return torch.from_numpy(stored)
+
     def null(self, like: Tensor) -> Tensor:
         return torch.full_like(like, float("nan"))
 
 
+class Masks(Config):
+    """The class of each pixel, one of K, int64 `(B, H, W)`; the null value is K."""
+
+    kind: Literal["masks"] = "masks"
+    names: tuple[str, ...]
+    height: int = pydantic.Field(ge=1)
+    width: int = pydantic.Field(ge=1)
+
+    @property
+    def count(self) -> int:
+        return len(self.names)
+
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """uint8 `(B, H, W)` -> int64 `(B, H, W)`."""
+        return torch.from_numpy(np.ascontiguousarray(stored)).long()
+
+    def null(self, like: Tensor) -> Tensor:
+        return torch.full_like(like, self.count)
+
+
 Value = Annotated[Image | Vector, pydantic.Field(discriminator="kind")]
-Condition = Annotated[Classes | Image | Factors, pydantic.Field(discriminator="kind")]
+Condition = Annotated[Classes | Image | Factors | Masks, pydantic.Field(discriminator="kind")]
 
 
 class Spec(Config):
@@ -174,13 +205,15 @@ class Spec(Config):
                 drawn[key] = part.draw(noise.stream(f"condition-{key}"))
         return drawn
 
+    def gathered(self, stored: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, Tensor]:
+        """Some rows of stored conditions in model form: pictures in [-1, 1], all else as it is."""
+        return {key: self.c[key].to_model(values[rows]) for key, values in stored.items()}
+
     def nulled(self, c: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         """Conditions with their null value where `mask` `(B,)` is true: for guidance and for dropping conditions."""
         out = {}
         for key, value in c.items():
-            part = self.c[key]
-            empty = torch.zeros_like(value) if isinstance(part, Image) else part.null(value)
-            out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), empty, value)
+            out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), self.c[key].null(value), value)
         return out
 
 
@@ -241,7 +274,7 @@ class ArraySplit:
 
     def gather(self, rows: np.ndarray) -> Batch:
         stored = self.x.take(rows, axis=0)
-        return Batch(self.spec.x.to_model(stored), {k: torch.from_numpy(v[rows]) for k, v in self.c.items()}, rows)
+        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows), rows)
 
 
 class RedrawnSplit(ABC):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config, Kinded, Size, parse
-from figment.core.data import Batch, Dataset, Spec
+from figment.core.data import Batch, Dataset, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.noise import Noise
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
 Measure = Literal["mass", "density"]
+MISSING = {
+    "image": "a picture to start from for each, as pairs:FOLDER and faces:edges-to-photo have",
+    "mask": "a mask for each picture, as masks:FOLDER and faces:parts have",
+    "label": "labels (sub-folders are labels)",
+}
 
 
 class ModelConfig(Kinded):
@@ -29,6 +34,7 @@ class ModelConfig(Kinded):
     group: ClassVar[str] = "model"
     accepts: ClassVar[tuple[type[Config], ...]]  # the types of `spec.x` this kind models
     conditions: ClassVar[tuple[str, ...]] = ()  # the keys of `spec.c` it can be conditioned on
+    requires: ClassVar[tuple[str, ...]] = ()  # those it cannot do without
 
     size: Size = pydantic.Field("small", description="the one dial: width and depth of all networks")
     conditional: bool = pydantic.Field(True, description="learn p(x | label) where the data has labels; false: p(x)")
@@ -43,23 +49,33 @@ class ModelConfig(Kinded):
 
     def check(self, spec: Spec) -> None:
         """Raises UsageError, naming the kinds that fit, where this kind does not model such data."""
-        if isinstance(spec.x, self.accepts):
+        lack = self.lack(spec)
+        if lack is None:
             return
         from figment import registry
 
-        fits = [kind for kind in registry.kinds("model") if isinstance(spec.x, registry.load("model", kind).accepts)]
-        raise UsageError(f"'{self.kind}' does not model {spec.x.kind} data ({spec.name}). These do: {', '.join(fits)}.")
+        fits = [kind for kind in registry.kinds("model") if registry.load("model", kind).lack(spec) is None]
+        raise UsageError(f"'{self.kind}' does not learn from {lack} ({spec.name}). These do: {', '.join(fits)}.")
+
+    @classmethod
+    def lack(cls, spec: Spec) -> str | None:
+        """What keeps this kind from such data; None where nothing does."""
+        if not isinstance(spec.x, cls.accepts):
+            return f"{spec.x.kind} data"
+        missing = next((key for key in cls.requires if key not in spec.c), None)
+        return f"data without {MISSING.get(missing, missing)}" if missing else None
 
     def adapt(self, spec: Spec) -> Spec:
         """The part of a spec that this model uses: x, and the conditions it is to learn from. Raises UsageError."""
         self.check(spec)
-        used = {key: part for key, part in spec.c.items() if key in self.conditions and self.conditional}
+        wanted = {*self.requires, *(self.conditions if self.conditional else ())}
+        used = {key: part for key, part in spec.c.items() if key in wanted}
         return spec.model_copy(update={"c": used})
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What an objective may know of time: this player's updates so far, and how much of the run is over.
+    """What an objective may know of time: this player's updates so far, and how much of its span is over.
 
     `mean` averages a tensor over all processes: a loss that changes a buffer must do it from averaged values.
     `rows` are the examples of the training split.
@@ -84,7 +100,8 @@ class Player:
     """Modules trained together on one loss. One network is a one-player game, a GAN two.
 
     `every`: acts on steps divisible by it. `rate`: its learning rate relative to `training.lr`.
-    `ema`: whether its published weights are averaged.
+    `ema`: whether its published weights are averaged. `span`: the part of the run in which it moves, its schedules'
+    whole time.
     """
 
     name: str
@@ -93,6 +110,7 @@ class Player:
     every: int = 1
     rate: float = 1.0
     ema: bool = True
+    span: tuple[float, float] = (0.0, 1.0)
 
     def parameters(self) -> list[nn.Parameter]:
         unique: dict[int, nn.Parameter] = {}
@@ -234,6 +252,13 @@ class EstimatesLogProb(HasEnergy):
         """log p(x | c) `(B,)` nats as a function of x in model range and c; its constants are estimated here, once."""
 
 
+class HasFlowLogProb(ABC):
+    @abstractmethod
+    def flow_log_prob(self, x: Tensor, c: Mapping[str, Tensor], steps: int) -> Tensor:
+        """An estimate of the density log p(x | c) `(B,)` nats, x in model range, by so many steps from data to noise
+        along the probability flow."""
+
+
 @dataclass(frozen=True)
 class Denoised:
     """E[x | x_t, c], and Var[x | x_t, c] where it is known: `(B, ...)`."""
@@ -248,6 +273,29 @@ class CanDenoise(ABC):
     @abstractmethod
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         """E[x | x_t, c] where x_t = alpha(t) x + sigma(t) noise; t `(B,)`, 0 is data, 1 is noise."""
+
+
+class CanTranslate(ABC):
+    """Makes a picture from another. Learned from examples that have both, given or computed."""
+
+    @property
+    @abstractmethod
+    def source(self) -> Image:
+        """The form of what it starts from: of its size in training; other sizes do as well."""
+
+    @abstractmethod
+    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What examples start from `(B, C, h, w)`, and what they should become `(B, C', H, W)`."""
+
+    @abstractmethod
+    def translate(self, source: Tensor) -> Tensor:
+        """`(B, C, h, w)` of any size -> `(B, C', H, W)`, both in model range."""
+
+
+class CanSegment(CanTranslate):
+    @abstractmethod
+    def segment(self, x: Tensor) -> Tensor:
+        """log p(class of pixel i, j | x) `(B, K, H, W)` of a picture of any size."""
 
 
 class CanClassify(ABC):
@@ -284,7 +332,7 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, CanDenoise, CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, CanDenoise, CanTranslate, CanSegment, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 
@@ -301,7 +349,8 @@ def density(model: object | type) -> Literal["tractable", "approximate", "implic
         return "tractable"
     if issubclass(cls, HasBound | HasEnergy | CanDenoise):
         return "approximate"
-    return "implicit" if issubclass(cls, CanSample) else None
+    implicit = issubclass(cls, CanSample) or (issubclass(cls, CanTranslate) and not issubclass(cls, CanSegment))
+    return "implicit" if implicit else None
 
 
 def with_sampling(model: Any, options: Mapping[str, Any]) -> Any:
@@ -314,8 +363,10 @@ def with_sampling(model: Any, options: Mapping[str, Any]) -> Any:
             "Leave them out, or take a family that has them: diffusion."
         )
     if not isinstance(model, CanSample):
-        raise UsageError(
-            f"'{model.config.kind}' cannot draw samples: it has no density to draw from. Give its latents a prior: "
-            "figment train with-prior model.first=RUN"
+        instead = (
+            "it starts from a picture. Give it one: figment translate RUN PICTURE --out PATH"
+            if isinstance(model, CanTranslate)
+            else "it has no density to draw from. Give its latents a prior: figment train with-prior model.first=RUN"
         )
+        raise UsageError(f"'{model.config.kind}' cannot draw samples: {instead}")
     return model

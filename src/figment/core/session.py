@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from figment.core.averaging import Average
 from figment.core.checkpoint import load_model_tensors, model_tensors
-from figment.core.data import Batch, Dataset, Image, RedrawnSplit
+from figment.core.data import Batch, Dataset, Image, Masks, RedrawnSplit
 from figment.core.errors import Diverged, InvalidCheckpoint, UsageError
 from figment.core.model import Learns, Loss, Model, Player, Turn
 from figment.core.optimisers import Optimiser
@@ -101,15 +101,21 @@ class Session:
         if self.run.training.flip and batch.x.ndim == 4:
             generator = torch.Generator().manual_seed(seed_of(self.run.seed, step, "flip"))
             mirrored = torch.rand(len(batch), generator=generator) < 0.5
-            batch = replace(batch, x=torch.where(mirrored.view(-1, 1, 1, 1), batch.x.flip(3), batch.x))
+            batch = replace(batch, x=mirror(batch.x, mirrored), c=self._mirrored(batch.c, mirrored))
         return batch
 
+    def _mirrored(self, c: Mapping[str, Tensor], which: Tensor) -> dict[str, Tensor]:
+        """Conditions that are pictures turn with the pictures they belong to."""
+        parts = self.model.spec.c
+        return {key: mirror(v, which) if isinstance(parts[key], Image | Masks) else v for key, v in c.items()}
+
     def take_step(self, progress: float) -> None:
-        """Every player whose turn it is moves once. Raises Diverged before an update that is not finite."""
+        """Every player whose turn and time it is moves once. Raises Diverged before an update that is not finite."""
         step, batch = self.clock.step, self.batch(self.clock.step)
         for seat in self.seats:
-            if step % seat.player.every == 0:
-                self._move(seat, batch, step, progress)
+            begin, end = seat.player.span
+            if step % seat.player.every == 0 and begin <= progress < end:
+                self._move(seat, batch, step, (progress - begin) / (end - begin))
         self.clock.step += 1
 
     def _move(self, seat: Seat, batch: Batch, step: int, progress: float) -> None:
@@ -250,6 +256,11 @@ class Session:
             if self.best is None or value < self.best[0]:
                 self.best = (value, {k: v.detach().clone() for k, v in self.trained_tensors().items()})
         return value
+
+
+def mirror(x: Tensor, which: Tensor) -> Tensor:
+    """Pictures `(B, ..., W)` turned left to right where `which` `(B,)` is true."""
+    return torch.where(which.view(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
 def figures_of(loss: Loss) -> dict[str, Tensor]:

@@ -12,10 +12,13 @@ from figment.core.errors import UsageError, did_you_mean
 from figment.core.run import DataConfig
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+FOLDERS = ("pairs", "masks")
 FORMS = {
     "FOLDER": "pictures; sub-folders are labels, except train, valid, test, which are splits",
     "FILE.zip, FILE.tar[.gz]": "the same, packed",
     "FOLDER or FILE of .parquet": "pictures as the Hugging Face Hub serves them",
+    "pairs:FOLDER": "A/NAME.png should become B/NAME.png: for translation",
+    "masks:FOLDER": "images/NAME.png, and in masks/NAME.png the class of each pixel: for segmentation",
     "hf:OWNER/NAME": "a data set of the Hugging Face Hub: the only form that uses the network",
 }
 
@@ -23,10 +26,14 @@ FORMS = {
 def sources() -> list[dict[str, str]]:
     """What DATA may be, with one line about each: for `figment list datasets`."""
     toys = {f"toy:{name}": "points in the plane with a known density" for name in _toys()}
-    there = {
-        "digits": "1,797 scans of handwritten digits, 8x8, 10 labels",
-        "faces": "drawn faces, 32x32 or any size: 11 known factors, one of them the label",
-    } | toys
+    there = (
+        {
+            "digits": "1,797 scans of handwritten digits, 8x8, 10 labels",
+            "faces": "drawn faces, 32x32 or any size: 11 known factors, one of them the label",
+        }
+        | {f"faces:{task}": _twin(task) for task in _tasks()}
+        | toys
+    )
     return [{"data": form, "what": what} for form, what in (there | FORMS).items()]
 
 
@@ -41,6 +48,14 @@ def _named(text: str) -> dict[str, Any]:
     path = Path(text).expanduser()
     if text in ("digits", "faces"):
         return {"kind": text}
+    if colon and kind == "faces":
+        if rest not in _tasks():
+            raise UsageError(f"Faces come with no '{rest}'. {did_you_mean(rest, _tasks())}")
+        return {"kind": "faces", "task": rest}
+    if colon and kind in FOLDERS:
+        if not Path(rest).expanduser().exists():
+            raise UsageError(f"There is no folder '{rest}' of {kind}. Type {kind}: and the path of one.")
+        return {"kind": kind, "path": rest}
     if colon and kind == "toy":
         if rest not in _toys():
             raise UsageError(f"There is no toy '{rest}'. {did_you_mean(rest, _toys())} Type, for example, toy:moons.")
@@ -54,7 +69,7 @@ def _named(text: str) -> dict[str, Any]:
         return {"kind": "parquet", "path": text}
     if path.is_file() and path.name.lower().endswith(ARCHIVES):
         return {"kind": "images", "path": text}
-    known = ["digits", "faces", *(f"toy:{name}" for name in _toys())]
+    known = ["digits", "faces", *(f"faces:{task}" for task in _tasks()), *(f"toy:{name}" for name in _toys())]
     if path.exists():
         raise UsageError(f"'{text}' is nothing that can be learnt from. DATA is one of: {', '.join([*known, *FORMS])}.")
     around = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -62,6 +77,17 @@ def _named(text: str) -> dict[str, Any]:
     nearby = [str(path.with_name(entry.name)) for entry in fit if not entry.name.startswith(".")]
     hint = did_you_mean(text, known + sorted(nearby)[:20])
     raise UsageError(f"There is no data '{text}'. {hint} Or type the path of a folder of your own pictures.")
+
+
+def _tasks() -> tuple[str, ...]:
+    from figment.data.faces.tasks import TASKS
+
+    return (*TASKS, "parts")
+
+
+def _twin(task: str) -> str:
+    given, _, wanted = task.partition("-to-")
+    return f"drawn faces: {given} to become {wanted}" if wanted else "drawn faces, each with a mask of its parts"
 
 
 def _toys() -> tuple[str, ...]:

@@ -100,6 +100,26 @@ def pictures(data: Sequence[bytes | None], shape: Shape, crop: Crop = "centre") 
     return Decoded(np.array(good, np.int64), pixels[: len(good)], faults)
 
 
+def mask(data: bytes | None, height: int, width: int, crop: Crop = "centre") -> np.ndarray:
+    """int32 `(H, W)`: the number of each pixel, or its colour as 65536 R + 256 G + B; cropped or stretched to size by
+    the nearest pixel. Raises Unreadable."""
+    try:
+        image = _open(data)
+        if _orientation(image) > 1:
+            image = ImageOps.exif_transpose(image)
+        numbered = image.mode in ("P", "L", "1") or image.mode.startswith("I")
+        image = image if numbered else image.convert("RGB")
+        if image.size != (width, height):
+            box = _centre(image.size, height, width) if crop == "centre" else None
+            image = image.resize((width, height), Image.Resampling.NEAREST, box)
+        values = np.asarray(image).astype(np.int32)
+        return values if numbered else values @ np.array((65536, 256, 1), np.int32)
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(_reason(error)) from None
+
+
 def _open(data: bytes | None) -> Image.Image:
     if not data:
         raise Unreadable("missing, or not to be read" if data is None else "empty")

@@ -32,9 +32,7 @@ class ImagesConfig(PictureConfig):
 
     def source(self) -> Source:
         root = Path(self.path).expanduser()
-        if not root.exists():
-            raise DataError(f"'{self.path}' is not there (any more), seen from {os.path.basename(os.getcwd())}/.")
-        listing = Listing(*_walk(root)) if root.is_dir() else Listing(*archives.listing(root))
+        listing = listing_of(root)
         pictures = [i for i, name in enumerate(listing.names) if name.lower().endswith(EXTENSIONS)]
         tables = [i for i, name in enumerate(listing.names) if name.rpartition("/")[2].lower() == NAME]
         used = {*pictures, *tables}
@@ -69,6 +67,13 @@ class Listing:
     names: Sequence[str]
     states: Sequence[tuple[int, ...]]
     read: Callable[[int], bytes | None]
+
+
+def listing_of(root: Path) -> Listing:
+    """The files of a folder or an archive. Raises DataError where it is missing, damaged or hostile."""
+    if not root.exists():
+        raise DataError(f"'{root}' is not there (any more), seen from {os.path.basename(os.getcwd())}/.")
+    return Listing(*_walk(root)) if root.is_dir() else Listing(*archives.listing(root))
 
 
 def layout(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], list[str]]:

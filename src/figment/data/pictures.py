@@ -123,6 +123,8 @@ class PictureConfig(SelectedConfig):
         if source.factors:
             conditions["attributes"] = Factors(factors=source.factors)
             given["attributes"] = source.attributes[survey.items]
+        for key, (part, values) in self.partners(source, survey).items():
+            conditions[key], given[key] = part, values
         spec = Spec(
             name=source.title,
             x=Image(channels=channels, height=height, width=width, binary=survey.binary),
@@ -140,6 +142,10 @@ class PictureConfig(SelectedConfig):
         conditioned = [value[train] for value in given.values()] or [""]
         content = splits.fingerprint(survey.digest[train], *conditioned, str(survey.shape))
         return self.selected(Dataset(spec, parts, content, notes=tuple(self._notes(source, survey, rows, named))))
+
+    def partners(self, source: Source, survey: Survey) -> Mapping[str, tuple[Condition, np.ndarray]]:
+        """What else lies beside each picture of a survey, by the key of its condition. Raises DataError."""
+        return {}
 
     def _decode(self, source: Source, limit: int, folder: Path) -> None:
         """Fills a cache folder: headers first, for the size that all come to; then the pixels."""

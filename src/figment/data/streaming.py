@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from figment.core.data import Batch, Image, Spec
 from figment.core.errors import DataError
@@ -48,7 +47,7 @@ class StreamSplit:
         for b in np.unique(block):
             here = block == b
             stored[here] = self._pixels(int(b))[rows[here] - self._starts[b]]
-        return Batch(self.spec.x.to_model(stored), {k: torch.from_numpy(v[rows]) for k, v in self.c.items()}, rows)
+        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows), rows)
 
     def _pixels(self, block: int) -> np.ndarray:
         """The decoded rows of a block `(n, C, H, W)`. Raises DataError where a file changed since it was surveyed."""

@@ -13,7 +13,7 @@ import torch
 
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanEncode, CanSample, Model, size_of
+from figment.core.model import CanDecode, CanEncode, CanSample, CanSegment, CanTranslate, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
@@ -24,6 +24,7 @@ from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import rows_of
 from figment.evaluate.sharpness import sharpness
 from figment.evaluate.speed import speed
+from figment.evaluate.translation import segmentation, translation, translations
 
 Progress = Callable[[str], None]
 METRICS = {
@@ -48,6 +49,10 @@ METRICS = {
     "mig": "mutual information gap: whether each known factor of the data has a latent dimension of its own",
     "neighbour_accuracy": "labels of held-out items read from the five nearest training codes",
     "decoded": "draws from the posterior and from the prior, decoded, against data",
+    "l1, psnr, ssim": "of translated held-out pictures against the truth, beside those of what they were made from",
+    "slope": "mean difference of neighbouring pixels of translated pictures, beside that of the truth",
+    "hue": "share of coloured pixels whose hue is right; with the variance of colours",
+    "iou, dice": "overlap of the pixels read as a class with those that are of it",
     "samples_per_second": "at the batch that is best, with network evaluations and peak memory",
     **{f"--features {name}": what for name, what in NAMES.items()},
 }
@@ -114,8 +119,20 @@ def figures(
         labels = c["label"] if "label" in given(model, dataset) else None
         samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
         row |= measure(samples, dataset, net, labels)
+    if isinstance(model, CanSegment):
+        say("segmenting")
+        row["segmentation"] = segmentation(model, dataset, n or 1000)
+    elif isinstance(model, CanTranslate):
+        say("translating")
+        pairs = list(translations(model, dataset, n or 1000))
+        row["translation"] = translation(pairs)
+        samples = torch.cat([made for _, made, _ in pairs])
+        if len(samples) >= SMALLEST and samples.shape[1:] == dataset.spec.x.shape:
+            row |= measure(samples, dataset, features_for(dataset, features, _told(say)))
     say("likelihood")
     row["likelihood"] = likelihood(model, dataset, seed=seed)
+    if row["quality"] and (row["likelihood"] or {}).get("kl") is not None:
+        row["quality"] |= {key: row["likelihood"][key] for key in ("kl", "kl_standard_error")} | {"kl_from": "density"}
     row["reconstruction"] = reconstruction(model, dataset)
     row["latent"] = latent_space(model, dataset, samples, net, seed)
     return row
@@ -131,8 +148,6 @@ def _told(say: Progress) -> Callable[[float], None]:
             say(f"training the feature network (once for this data): {done:.0%}")
             shown = int(done * 10) + 1
 
-    if row["quality"] and (row["likelihood"] or {}).get("kl") is not None:
-        row["quality"] |= {key: row["likelihood"][key] for key in ("kl", "kl_standard_error")} | {"kl_from": "density"}
     return progress
 
 

@@ -20,8 +20,9 @@ class UNet(nn.Module):
 
     Level i has `width * multipliers[i]` channels and half the resolution of level i - 1: `blocks` residual blocks on
     the way down and one more on the way up, each followed by self-attention where i is in `attention`, as the middle
-    always has. Heads have `head_width` channels. `patch` > 1 folds patch x patch pixels into channels at the entrance.
-    Any H and W: padded to what the levels need, then cropped.
+    always has; `head_width` channels a head, 0: no attention at all. `patch` > 1 folds patch x patch pixels into
+    channels at the entrance. Any H and W: padded to what the levels need, then cropped. Without `timed`, t is None and
+    nothing modulates; without `skips`, what the way up gets from the way down is 0.
 
     With `patch=1` the layout is that of diffusers' `UNet2DModel` (benchmarks/peers.py has the mapping).
     Ronneberger et al., "U-Net" (2015); Ho et al., "Denoising diffusion probabilistic models" (2020); Dhariwal & Nichol,
@@ -39,12 +40,15 @@ class UNet(nn.Module):
         head_width: int = 64,
         patch: int = 1,
         embedding: int = 0,
+        timed: bool = True,
+        skips: bool = True,
     ):
         super().__init__()
         widths = [width * multiplier for multiplier in multipliers]
-        features = 4 * width
+        features = 4 * width if timed else 0
+        self.skips = skips
         self.patch, self.multiple = patch, patch * 2 ** (len(widths) - 1)
-        self.time_embed = TimeEmbedding(width, features)
+        self.time_embed = TimeEmbedding(width, features) if timed else None
         self.condition_embed = nn.Linear(embedding, features) if embedding else None
         self.conv_in = nn.Conv2d(channels_in * patch**2, width, 3, padding=1)
 
@@ -52,28 +56,25 @@ class UNet(nn.Module):
             return Level(inputs, outputs, features, head_width if attend else 0, resample)
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        skips = [width]
+        passed = [width]
         for i, w in enumerate(widths):
             last = i == len(widths) - 1
             halve = None if last else nn.Conv2d(w, w, 3, stride=2, padding=1)
-            self.down.append(stage([skips[-1], *[w] * (blocks - 1)], w, i in attention, halve))
-            skips += [w] * (blocks if last else blocks + 1)
+            self.down.append(stage([passed[-1], *[w] * (blocks - 1)], w, i in attention, halve))
+            passed += [w] * (blocks if last else blocks + 1)
         middle = widths[-1]
         self.middle = Middle(middle, features, head_width)
         for i, w in reversed(list(enumerate(widths))):
-            inputs = [(w if j else middle) + skips.pop() for j in range(blocks + 1)]
+            inputs = [(w if j else middle) + passed.pop() for j in range(blocks + 1)]
             self.up.append(stage(inputs, w, i in attention, UpConv(w, w) if i else None))
             middle = w
         self.norm = GroupNorm(width)
         self.conv_out = zeroed(nn.Conv2d(width, channels_out * patch**2, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        e = self.time_embed(t)
-        if self.condition_embed is not None and embedding is not None:
-            e = e + self.condition_embed(embedding)
-        e = F.silu(e)
+        e = self._modulation(t, embedding)
         h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         if h.device.type == "cpu" and not torch.is_grad_enabled():
             # 5 to 8 % less time forwards; training, normalisation in this layout would cost more than it saves.
@@ -82,10 +83,19 @@ class UNet(nn.Module):
         for level in self.down:
             h = level(h, e, skips, descending=True)
         h = self.middle(h, e)
+        skips = skips if self.skips else [torch.zeros_like(skip) for skip in skips]
         for level in self.up:
             h = level(h, e, skips, descending=False)
         y = F.pixel_shuffle(self.conv_out(self.norm(h)), self.patch)
         return y[:, :, :height, :width].float()
+
+    def _modulation(self, t: Tensor | None, embedding: Tensor | None) -> Tensor | None:
+        if self.time_embed is None or t is None:
+            return None
+        e = self.time_embed(t)
+        if self.condition_embed is not None and embedding is not None:
+            e = e + self.condition_embed(embedding)
+        return F.silu(e)
 
 
 class Level(nn.Module):
@@ -97,7 +107,7 @@ class Level(nn.Module):
         self.attentions = nn.ModuleList(SelfAttention(outputs, head_width) for _ in inputs if head_width)
         self.resample = resample
 
-    def forward(self, h: Tensor, e: Tensor, skips: list[Tensor], descending: bool) -> Tensor:
+    def forward(self, h: Tensor, e: Tensor | None, skips: list[Tensor], descending: bool) -> Tensor:
         """Puts every intermediate map on `skips` where descending, else takes one from it for every block."""
         for i, block in enumerate(self.blocks):
             h = block(h if descending else torch.cat([h, skips.pop()], dim=1), e)
@@ -115,9 +125,9 @@ class Middle(nn.Module):
     def __init__(self, width: int, features: int, head_width: int):
         super().__init__()
         self.first, self.second = Block(width, width, features), Block(width, width, features)
-        self.attention = SelfAttention(width, head_width)
+        self.attention = SelfAttention(width, head_width) if head_width else nn.Identity()
 
-    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+    def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
         return self.second(self.attention(self.first(h, e)), e)
 
 
@@ -129,12 +139,13 @@ class Block(nn.Module):
         self.norm_1, self.norm_2 = GroupNorm(inputs), GroupNorm(outputs)
         self.conv_1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv_2 = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.modulation = nn.Linear(features, 2 * outputs)
+        self.modulation = nn.Linear(features, 2 * outputs) if features else None
         self.shortcut = Pointwise(inputs, outputs) if inputs != outputs else nn.Identity()
 
-    def forward(self, h: Tensor, e: Tensor) -> Tensor:
+    def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
         y = self.conv_1(self.norm_1(h))
-        return self.shortcut(h) + self.conv_2(self.norm_2(y, self.modulation(e)))
+        modulation = None if self.modulation is None or e is None else self.modulation(e)
+        return self.shortcut(h) + self.conv_2(self.norm_2(y, modulation))
 
 
 def zeroed(module: nn.Conv2d) -> nn.Conv2d:

@@ -16,13 +16,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder": {"model": {"kind": "autoencoder"}, "training": {"optimiser": "muon", "lr": 2e-3}},
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
     "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},
-    "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"optimiser": "muon", "lr": 2e-3}},
+    "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"batch": 64, "optimiser": "muon", "lr": 2e-3}},
     "rbm": {"model": {"kind": "rbm"}, "training": {"lr": 1e-2}},
     "ebm": {"model": {"kind": "ebm"}, "training": {"lr": 1e-3}},
     "gan": {
         "model": {"kind": "gan"},
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
     },
+    "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 16, "lr": 1e-3}},
+    "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
+    "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
+    "segmenter": {"model": {"kind": "segmenter"}, "training": {"batch": 16, "lr": 2e-3}},
     "flow": {"model": {"kind": "flow"}, "training": {"batch": 64, "lr": 2e-3}},
     "diffusion": {
         "model": {"kind": "diffusion"},

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from figment.core.data import ArraySplit, Classes, Dataset, Factors, Image, Spec
+from figment.core.data import ArraySplit, Classes, Condition, Dataset, Factors, Image, Masks, Spec
 from figment.data import cache, splits
-from figment.data.faces import draw
+from figment.data.faces import paint, segmentation, tasks
+from figment.data.faces.drawing import SEGMENTS
 from figment.data.faces.factors import COLUMN, FACTORS, PARTS, factors
 from figment.data.selection import SelectedConfig
 
@@ -31,31 +32,46 @@ class FacesConfig(SelectedConfig):
         "hair", description="the factor that is the class label"
     )
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="which faces are drawn")
+    task: tasks.Name | Literal["none", "parts"] = pydantic.Field(
+        "none", description="what comes with each face: the picture to start from in a task of translation; a mask"
+    )
 
     def build(self) -> Dataset:
         rows = {"train": np.arange(self.count), "test": HELD_OUT + np.arange(max(8, self.count // 10))}
         values = {name: factors(self.seed, indices) for name, indices in rows.items()}
         key = splits.fingerprint("faces", f"{DRAWING} {self.size} {self.count} {self.seed}")
-
-        def make(folder: Path) -> None:
-            for name, indices in rows.items():
-                pixels = draw(self.seed, indices, self.size).transpose(0, 3, 1, 2)
-                np.save(folder / f"{name}.npy", np.ascontiguousarray(pixels))
-
-        folder = cache.cached(key, make)
-        c = {name: {"attributes": value} | self._labels(value) for name, value in values.items()}
-        image = Image(channels=3, height=self.size, width=self.size)
-        spec = Spec(name=self.kind, x=image, c={"attributes": Factors(factors=FACTORS)} | self._classes(c["train"]))
+        plain = self.task in ("none", "parts")
+        x = self._drawn(values, key, "" if plain else f"{self.task} target")
+        c: dict[str, dict[str, Any]] = {name: {"attributes": v} | self._labels(v) for name, v in values.items()}
+        known: dict[str, Condition] = {"attributes": Factors(factors=FACTORS), **self._classes(c["train"])}
+        if self.task == "parts":
+            known["mask"] = Masks(names=SEGMENTS, height=self.size, width=self.size)
+            given = self._drawn(values, key, "parts")
+            c = {name: c[name] | {"mask": given[name][:, 0]} for name in c}
+        elif not plain:
+            given = self._drawn(values, key, f"{self.task} source")
+            known["image"] = Image(channels=given["train"].shape[1], height=self.size, width=self.size)
+            c = {name: c[name] | {"image": given[name]} for name in c}
+        image = Image(channels=x["train"].shape[1], height=self.size, width=self.size)
+        spec = Spec(name=self.kind if self.task == "none" else f"{self.kind}:{self.task}", x=image, c=known)
         dataset = Dataset(
             spec=spec,
-            splits={
-                name: ArraySplit(spec, np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")), c[name])
-                for name in rows
-            },
-            content=splits.fingerprint(key, self.label),
+            splits={name: ArraySplit(spec, x[name], c[name]) for name in rows},
+            content=splits.fingerprint(key, self.label, *([] if self.task == "none" else [self.task])),
             notes=(f"{self.count:,} drawn faces to train on, {len(rows['test']):,} others held out.",),
         )
         return self.selected(dataset)
+
+    def _drawn(self, values: dict[str, np.ndarray], key: str, form: str) -> dict[str, np.ndarray]:
+        """The pictures of each split in a form ("": faces as they are), uint8 `(N, C, S, S)`, from the cache."""
+
+        def make(folder: Path) -> None:
+            for name, split in values.items():
+                pixels = _painter(form)(split, self.size).transpose(0, 3, 1, 2)
+                np.save(folder / f"{name}.npy", np.ascontiguousarray(pixels))
+
+        folder = cache.cached(splits.fingerprint(key, form) if form else key, make)
+        return {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in values}
 
     def _labels(self, values: np.ndarray) -> dict[str, np.ndarray]:
         return {} if self.label == "none" else {"label": values[:, COLUMN[self.label]].astype(np.int64)}
@@ -65,3 +81,10 @@ class FacesConfig(SelectedConfig):
             return {}
         names = PARTS[COLUMN[self.label]].levels
         return {"label": Classes(names=names, frequencies=splits.frequencies(c["label"], len(names)))}
+
+
+def _painter(form: str) -> tasks.Painter:
+    if form == "parts":
+        return lambda values, size: segmentation(values, size)[..., None]
+    name, _, end = form.partition(" ")
+    return getattr(tasks.TASKS[name], end) if form else paint  # type: ignore[index]

@@ -19,13 +19,13 @@ from figment.data.faces import edges, paint, segmentation
 from figment.data.faces.captions import TEMPLATES, captions
 from figment.data.faces.dataset import FacesConfig
 from figment.data.faces.drawing import SEGMENTS
-from figment.data.faces.factors import COLUMN, NAMES, PARTS, factors, rgb
+from figment.data.faces.factors import COLUMN, NAMES, PARTS, factors
+from figment.data.faces.tasks import SHADES
 
 Form = Literal["pictures", "pairs", "masks"]
 FORMS: tuple[str, ...] = get_args(Form)
 MOST = 1_000_000  # faces in one folder
 BLOCK = 512  # faces at a time
-SHADES = rgb("#f2efe9", "#7f5200", "#f3c19c", "#0072b2", "#4d2f00", "#1d1b18", "#d9976c", "#a3173d", "#56b4e9")
 
 
 def write(

@@ -1,0 +1,15 @@
+"""The U-Net that diffusion uses, without time: from one picture to another of the same size."""
+
+from __future__ import annotations
+
+from figment.core.data import Image
+from figment.nn.convolution import halvings
+from figment.nn.unet import UNet
+
+
+def unet_for(form: Image, inputs: int, outputs: int, width: int, skips: bool = True) -> UNet:
+    """`(B, inputs, H, W)` -> `(B, outputs, H, W)`, with levels down to 4 to 7 pixels a side for pictures of a form, of
+    `width` channels at full size and at most four times as many below. No attention, so that cost grows with the area.
+    """
+    multipliers = [min(2**level, 4) for level in range(halvings(form.height, form.width) + 1)]
+    return UNet(inputs, outputs, width, multipliers, blocks=1, head_width=0, timed=False, skips=skips)
