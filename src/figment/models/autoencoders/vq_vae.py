@@ -38,6 +38,9 @@ class VQVAEConfig(ModelConfig):
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
     prior_width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels of the prior (None: by size)")
     prior_layers: int | None = pydantic.Field(None, ge=1, le=64, description="layers of the prior (None: by size)")
+    settled: float = pydantic.Field(
+        0.35, gt=0, lt=1, description="share of the run after which symbols stay as they are, and their prior learns"
+    )
     drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
 
     def build(self, spec: Spec) -> VQVAE:
@@ -57,7 +60,8 @@ class VQVAEConfig(ModelConfig):
 class VQVAE(Model, Learns, HasPrior, HasBound, CanEncode):
     """Minimises -log p(x | e_k) / D + weight ||z - e_k||^2, z the encoder's vectors, k = argmin_j ||z - e_j|| at every
     place of the grid; the gradient passes from e_k to z as if they were one. The codebook e_j is the running mean of
-    the z nearest to it. Another player learns p(k | y) = prod_i p(k_i | k_<i, y) of the symbols as they are.
+    the z nearest to it. Then another player learns p(k | y) = prod_i p(k_i | k_<i, y): of symbols that still change
+    their meaning it would learn little.
 
     log p(x | e_k) + log p(k) bounds log p(x). Van den Oord, Vinyals & Kavukcuoglu, "Neural discrete representation
     learning" (2017).
@@ -109,7 +113,11 @@ class VQVAE(Model, Learns, HasPrior, HasBound, CanEncode):
 
     def players(self) -> Sequence[Player]:
         autoencoder = [self.encoder, self.decoder, self.observation]
-        return [Player("autoencoder", autoencoder, self.loss), Player("prior", [self.symbols], self.prior_loss)]
+        settled = self.config.settled
+        return [
+            Player("autoencoder", autoencoder, self.loss, ema=False, span=(0.0, settled)),
+            Player("prior", [self.symbols], self.prior_loss, span=(settled, 1.0)),
+        ]
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         z = self.encoder(batch.x)
