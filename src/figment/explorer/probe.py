@@ -22,6 +22,9 @@ from figment.latent.probe import LinearProbe, draw_labelled, trained_accuracy
 from figment.pictures import COLOURS, INK, drawing, panel, rendered
 
 COUNTS = (10, 30, 100, 300, 1000)
+STEPS, FEWEST_STEPS = 150, 20
+BATCH = 100
+OPERATIONS = 2e13  # of floating point, that all training on may take where no steps are asked for: some two minutes
 SHOWN = {"code": "code", "pca": "principal components", "raw": "the data itself"}
 
 
@@ -30,7 +33,9 @@ class Options(Config):
 
     seeds: int = pydantic.Field(5, ge=2, le=50, description="draws of the labelled items")
     labels: int = pydantic.Field(100, ge=2, le=10_000, description="labelled items that an encoder is trained on with")
-    steps: int = pydantic.Field(150, ge=1, le=10_000, description="steps of that training")
+    steps: int | None = pydantic.Field(
+        None, ge=1, le=10_000, description="steps of that training (unset: 150; fewer, from 20, of large pictures)"
+    )
     rows: int = pydantic.Field(5000, ge=100, le=60_000, description="training items that labelled ones are drawn from")
     held_out: int = pydantic.Field(2000, ge=50, le=60_000, description="held-out items that accuracy is measured on")
 
@@ -52,8 +57,9 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     training = scene.dataset.train.gather(np.sort(rows)).to(scene.model.device)
     held_out = scene.dataset.held_out.gather(np.arange(min(options.held_out, len(scene.dataset.held_out))))
     held_out = held_out.to(scene.model.device)
+    steps = options.steps or _steps(scene, training.x[:1], options)
     curves = _curves(scene, training, held_out, options)
-    starts = _starts(scene, training, held_out, options)
+    starts = _starts(scene, training, held_out, options, steps)
     figures: dict[str, Any] = {
         "held_out": len(held_out),
         "seeds": options.seeds,
@@ -63,9 +69,10 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     if starts:
         figures["trained_on"] |= {
             "labels": options.labels,
+            "steps": steps,
             "gain": float(np.mean(starts["pretrained"]) - np.mean(starts["random"])),
         }
-    return Found(figures, _picture(scene, curves, starts, options))
+    return Found(figures, _picture(scene, curves, starts, options, steps))
 
 
 def _figures(values: Sequence[float]) -> dict[str, float]:
@@ -103,7 +110,7 @@ def _curves(scene: Scene, training: Batch, held_out: Batch, options: Options) ->
     return curves
 
 
-def _starts(scene: Scene, training: Batch, held_out: Batch, options: Options) -> dict[str, list[float]]:
+def _starts(scene: Scene, training: Batch, held_out: Batch, options: Options, steps: int) -> dict[str, list[float]]:
     """Accuracies of the encoder trained on with a linear head, a seed each: from its weights, and from random ones."""
     y = training.c["label"]
     accuracies: dict[str, list[float]] = {"pretrained": [], "random": []}
@@ -113,13 +120,24 @@ def _starts(scene: Scene, training: Batch, held_out: Batch, options: Options) ->
             for name, model in (("pretrained", scene.model), ("random", _unlearned(scene.model, seed))):
                 accuracy = trained_accuracy(
                     model, _encode(scene.codec), training.x[chosen], y[chosen], held_out.x, held_out.c["label"],
-                    steps=options.steps, seed=seed,
+                    steps=steps, seed=seed, batch=BATCH,
                 )  # fmt: skip
                 if accuracy is None:
                     return {}
                 accuracies[name].append(accuracy)
                 advance(1)
     return accuracies
+
+
+@torch.no_grad()
+def _steps(scene: Scene, x: Tensor, options: Options) -> int:
+    """As many steps as all training on, of two encoders for each seed, has operations for; x `(1, ...)` is one item."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        _encode(scene.codec)(scene.model, x)
+    step = 3 * counter.get_total_flops() * min(options.labels, BATCH)  # backward costs twice what forward does
+    return int(min(STEPS, max(FEWEST_STEPS, OPERATIONS / max(1, 2 * options.seeds * step))))
 
 
 def _unlearned(model: Any, seed: int) -> nn.Module:
@@ -135,6 +153,7 @@ def _picture(
     curves: Mapping[str, Mapping[int, Sequence[float]]],
     starts: Mapping[str, Sequence[float]],
     options: Options,
+    steps: int,
 ) -> PIL.Image.Image:
     """Accuracy by number of labels; and of the encoder trained on, a dot a seed."""
     figure, axes = drawing(9.6 if starts else 6.0, 4.2)
@@ -142,11 +161,12 @@ def _picture(
         axes.remove()
         places = figure.add_gridspec(1, 2, width_ratios=(1.7, 1))
         axes = panel(figure, places[0])
-        _beginnings(panel(figure, places[1]), starts, options)
-    for (name, curve), colour in zip(curves.items(), COLOURS):
+        _beginnings(panel(figure, places[1]), starts, f"{options.labels} labels, {steps} steps")
+    for place, ((name, curve), colour) in enumerate(zip(curves.items(), COLOURS)):
+        beside = [n * 1.05 ** (place - 1) for n in curve]  # so that bars do not hide each other
         means = [np.mean(values) for values in curve.values()]
         spread = [np.std(values, ddof=1) for values in curve.values()]
-        axes.errorbar(list(curve), means, spread, color=colour, marker="o", markersize=4, capsize=3, label=SHOWN[name])
+        axes.errorbar(beside, means, spread, color=colour, marker="o", markersize=4, capsize=3, label=SHOWN[name])
     axes.set(xscale="log", xlabel="labels", ylabel="accuracy on held-out data", xticks=list(curve))
     axes.set_xticks(list(curve), [f"{n:,}" for n in curve])
     axes.minorticks_off()
@@ -156,11 +176,11 @@ def _picture(
     return rendered(figure)
 
 
-def _beginnings(axes: Any, starts: Mapping[str, Sequence[float]], options: Options) -> None:
+def _beginnings(axes: Any, starts: Mapping[str, Sequence[float]], how: str) -> None:
     for place, (values, colour) in enumerate(zip(starts.values(), (COLOURS[0], COLOURS[7]))):
         axes.bar(place, np.mean(values), yerr=np.std(values, ddof=1), width=0.6, color=colour, alpha=0.8, capsize=4)
         axes.scatter(np.full(len(values), place), values, s=14, color=INK, zorder=3)
-    low = min(map(min, starts.values()))
-    axes.set(ylim=(max(0.0, low - 0.15), 1), xticks=(0, 1))
+    low, high = min(map(min, starts.values())), max(map(max, starts.values()))
+    axes.set(ylim=(max(0.0, low - 0.15), min(1.0, high + 0.15)), xticks=(0, 1))
     axes.set_xticks((0, 1), ("its own weights", "random weights"))
-    axes.set_title(f"the encoder trained on with {options.labels} labels", fontsize=9, color=INK, loc="left")
+    axes.set_title(f"the encoder trained on: {how}", fontsize=9, color=INK, loc="left")
