@@ -61,7 +61,8 @@ def spec_of(form: str) -> Spec:
 
 def forms_for(config: type[ModelConfig]) -> list[str]:
     """Those of FORMS that a kind models; of PARTNERED where it cannot do without."""
-    return [form for form in (PARTNERED if config.requires else FORMS) if config.lack(spec_of(form)) is None]
+    fit = [form for form in (*FORMS, *PARTNERED) if config.lack(spec_of(form)) is None]
+    return [form for form in fit if form in FORMS or config.requires]
 
 
 def write(form: str, folder: Path) -> SyntheticConfig:

@@ -27,6 +27,7 @@ MODELS = {
     "pix2pix": "figment.models.translation.pix2pix:Pix2PixConfig",
     "super-resolution": "figment.models.translation.super_resolution:SuperResolutionConfig",
     "colourise": "figment.models.translation.colourise:ColouriseConfig",
+    "classifier": "figment.models.discriminative.classifier:ClassifierConfig",
     "segmenter": "figment.models.discriminative.segmenter:SegmenterConfig",
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",

@@ -54,12 +54,12 @@ def views(model: Any, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(part.float().cpu().expand(-1, 3, -1, -1) for part in (alike, made, truth))  # type: ignore[return-value]
 
 
-def preview(dataset: Dataset, model: Model, path: Path, count: int = 24) -> None:
+def preview(dataset: Dataset, model: Model, path: Path, count: int = 18) -> None:
     """Writes held-out examples side by side: source, output, truth."""
     rows = np.arange(min(count, len(dataset.held_out)))
     shown = torch.stack(views(model, dataset.held_out.gather(rows).suited(model.spec)), 1).flatten(0, 1)
     pixels = shown.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    save_png(grid(pixels, columns=12), path, {"model": model.config.kind, "translations": len(rows)})
+    save_png(grid(pixels, columns=9), path, {"model": model.config.kind, "translations": len(rows)})
 
 
 def translate(
@@ -124,7 +124,7 @@ def _translated_file(model: Any, file: Path) -> PIL.Image.Image:
     source, device = model.source, model.device
     if source.channels not in (1, 3):
         raise UsageError(f"the model starts from {source.channels} channels, which no picture file has.")
-    x = source.to_model(picture(data, (source.channels, head.height, head.width))[None])
+    x = source.to_model(picture(data, (source.channels, head.height, head.width))[None].copy())
     if isinstance(model, CanSegment):
         with torch.no_grad():
             likely = model.segment(x.to(device))[0]

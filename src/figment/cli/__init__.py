@@ -11,6 +11,7 @@ def main() -> None:
     """Runs a command; ends with the exit code of the contract and no stack trace for a person's mistakes."""
     signal.signal(signal.SIGINT, _interrupted)
     import figment.cli.anomaly
+    import figment.cli.attack
     import figment.cli.classify
     import figment.cli.colours
     import figment.cli.explore

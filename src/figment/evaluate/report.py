@@ -13,7 +13,7 @@ import torch
 
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanEncode, CanSample, CanSegment, CanTranslate, Model, size_of
+from figment.core.model import CanClassify, CanDecode, CanEncode, CanSample, CanSegment, CanTranslate, Model, size_of
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
@@ -22,6 +22,7 @@ from figment.evaluate.likelihood import check_form, converted, given, likelihood
 from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
 from figment.evaluate.reference import rows_of
+from figment.evaluate.robustness import classification
 from figment.evaluate.sharpness import sharpness
 from figment.evaluate.speed import speed
 from figment.evaluate.translation import segmentation, translation, translations
@@ -119,6 +120,8 @@ def figures(
         labels = c["label"] if "label" in given(model, dataset) else None
         samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
         row |= measure(samples, dataset, net, labels)
+    if isinstance(model, CanClassify):
+        row["classification"] = classification(model, dataset)
     if isinstance(model, CanSegment):
         say("segmenting")
         row["segmentation"] = segmentation(model, dataset, n or 1000)

@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 16, "lr": 1e-3}},
     "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
     "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
+    "classifier": {"model": {"kind": "classifier"}, "training": {"batch": 64, "lr": 1e-3}},
     "segmenter": {"model": {"kind": "segmenter"}, "training": {"batch": 16, "lr": 2e-3}},
     "flow": {"model": {"kind": "flow"}, "training": {"batch": 64, "lr": 2e-3}},
     "diffusion": {

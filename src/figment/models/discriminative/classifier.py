@@ -1,0 +1,75 @@
+"""What is in a picture: the discriminative model that attacks aim at, and that can be trained against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import pydantic
+import torch.nn.functional as F
+from torch import Tensor
+
+from figment.core.config import Config
+from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.model import CanClassify, Learns, Loss, Model, ModelConfig, Player, Turn
+from figment.nn.backbone import encoder_for, width_and_blocks
+from figment.pixels.attacks import Attack, attacked
+
+RAMP = 0.3  # of the run, over which the attack trained against grows to its full size
+
+
+class ClassifierConfig(ModelConfig):
+    """p(label | x), by cross-entropy on items as they are or (`defence` > 0) on attacked ones."""
+
+    kind: Literal["classifier"] = "classifier"
+    accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+    requires = ("label",)
+    network: Literal["deep", "plain"] = pydantic.Field(
+        "deep", description="convolutions for pictures, a residual perceptron for rows; plain: dense layers only"
+    )
+    width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels, or units (None: by size)")
+    blocks: int | None = pydantic.Field(None, ge=1, le=64, description="blocks a level, or layers (None: by size)")
+    defence: float = pydantic.Field(
+        0.0, ge=0, le=100, description="train on items attacked by this much; black to white is 1 (0: as they are)"
+    )
+    norm: Literal["linf", "l2"] = pydantic.Field("linf", description="what the attack trained against bounds")
+    attack_steps: int = pydantic.Field(7, ge=1, le=100, description="steps of that attack")
+
+    def build(self, spec: Spec) -> Classifier:
+        spec = self.adapt(spec)
+        width, blocks = width_and_blocks(spec.x.shape, self.size, plain=self.network == "plain")
+        numbers = {"width": self.width or width, "blocks": self.blocks or blocks}
+        return Classifier(self.model_copy(update=numbers), spec)
+
+
+class Classifier(Model, Learns, CanClassify):
+    """Minimises E -log p(y | x) or, with a defence, E max over |x' - x| <= eps of -log p(y | x').
+
+    Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018).
+    """
+
+    config: ClassifierConfig
+
+    def __init__(self, config: ClassifierConfig, spec: Spec):
+        super().__init__(config, spec)
+        assert spec.label is not None
+        assert config.width
+        assert config.blocks
+        plain = config.network == "plain"
+        self.network = encoder_for(spec.x.shape, spec.label.count, config.width, config.blocks, plain=plain)
+
+    def players(self) -> Sequence[Player]:
+        return [Player("classifier", [self.network], self.loss)]
+
+    def loss(self, batch: Batch, turn: Turn) -> Loss:
+        x, y = batch.x, batch.c["label"]
+        if self.config.defence > 0:
+            eps = self.config.defence * min(1.0, (turn.progress + 0.01) / RAMP)
+            attack = Attack(norm=self.config.norm, eps=eps, steps=self.config.attack_steps)
+            x = attacked(self.class_log_prob, x, y, attack)
+        logits = self.network(x, None)
+        accuracy = (logits.detach().argmax(1) == y).float().mean()
+        return Loss(F.cross_entropy(logits.float(), y), {"accuracy": accuracy})
+
+    def class_log_prob(self, x: Tensor) -> Tensor:
+        return self.network(x, None).float().log_softmax(1)
