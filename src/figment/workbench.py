@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from figment import translations
-from figment.core.alarms import from_samples
+from figment.core.alarms import Ailing, Sign, from_samples
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.memory import keep_freed_memory
@@ -44,6 +44,7 @@ from figment.pictures import picture, save_png
 from figment.planning import default_folder, differences, plan
 
 Watch = Callable[[Iterator[Event]], None]
+CURES = 3  # times that a run starts anew with other settings
 
 
 def train(
@@ -86,11 +87,16 @@ def execute(
 ) -> RunFolder:
     """Carries out a run in its folder; `resume` goes on from the newest valid checkpoint.
 
-    `announce` receives a line on what is about to be done, and what was done to the data.
+    `remedy`: a run that shows a sign of going wrong, for which there are settings, starts anew with them, three times
+    at most; they are written to its run.json and, with the reason, to remedies.json. `announce` receives a line on
+    what is about to be done, and what was done to the data.
     """
     processes = Processes(device)
     folder = RunFolder(out if out is not None else default_folder(run, resume))
     processes.wait()  # all have chosen the same folder before one makes it
+    if resume:
+        for cure in folder.read_remedies():
+            run = run.override(cure["settings"])
     if processes.first:
         claim(folder, run, resume=resume, overwrite=overwrite)
     processes.wait()
@@ -105,23 +111,61 @@ def execute(
             for note in dataset.notes:
                 announce(note)
         run.model.check(dataset.spec)
-        model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
-        if init is not None:
-            _initialise(model, Path(init))
         if processes.first:
             surroundings = folder.path / "env.json"
             if announce and surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
                 announce("warning: the data has changed since this run began; it goes on with what there is now.")
             write_json(surroundings, environment(processes, run, dataset))
-        if announce:
-            announce(_summary(run, dataset, model, folder))
-        look = partial(preview, dataset)
-        with training(run, folder, dataset, model, device=device, preview=look, remedy=remedy) as events:
-            (watch or drain)(events)
+        say = announce or (lambda line: None)
+        while (ailing := _attempt(run, folder, dataset, device, remedy, init, watch, say)) is not None:
+            run = _cured(run, folder, ailing, processes)
         if processes.first:
             times = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
             write_json(folder.status, {**folder.read_status(), **times})
     return folder
+
+
+def _attempt(
+    run: Run,
+    folder: RunFolder,
+    dataset: Dataset,
+    device: str,
+    remedy: bool,
+    init: str | Path | None,
+    watch: Watch | None,
+    say: Callable[[str], None],
+) -> Ailing | None:
+    """Trains to the end; or, with `remedy`, until a sign that other settings cure, which is returned."""
+    model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
+    if init is not None:
+        _initialise(model, Path(init))
+    say(_summary(run, dataset, model, folder))
+    look, cures = partial(preview, dataset), remedy and len(folder.read_remedies()) < CURES
+    try:
+        with training(run, folder, dataset, model, device=device, preview=look, remedy=remedy, cures=cures) as events:
+            (watch or drain)(events)
+    except Ailing as ailing:
+        changes = " ".join(f"{key}={value}" for key, value in ailing.settings.items())
+        say(f"remedy: {ailing.sign.name}: starting anew with {changes}")
+        return ailing
+    return None
+
+
+def _cured(run: Run, folder: RunFolder, ailing: Ailing, processes: Processes) -> Run:
+    """The run with the settings that cure it, in what is left of its minutes; its folder is as if it had not begun."""
+    settings, minutes = dict(ailing.settings), run.training.minutes
+    if minutes is not None:
+        settings["training.minutes"] = max(minutes - ailing.seconds / 60, minutes / 10)
+    run = run.override(settings)
+    processes.wait()
+    if processes.first:
+        for path in (folder.checkpoints, folder.samples):
+            shutil.rmtree(path, ignore_errors=True)
+        folder.metrics.unlink(missing_ok=True)
+        folder.append_remedy(settings, sign=ailing.sign.name, cause=ailing.sign.cause, step=ailing.step)
+        write_json(folder.run, run.model_dump(mode="json"))
+    processes.wait()
+    return run
 
 
 def build(run: Run, dataset: Dataset) -> Model:
@@ -222,11 +266,11 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
     }
 
 
-def preview(dataset: Dataset, model: Model, path: Path) -> list[str]:
+def preview(dataset: Dataset, model: Model, path: Path) -> list[Sign]:
     """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction or between
     what it is made from and what it should be.
 
-    Returns what is wrong with the samples, a sentence each.
+    Returns what is wrong with the samples.
     """
     n = 64 if isinstance(model.spec.x, Image) else 1024
     if isinstance(model, CanSample):

@@ -1,14 +1,32 @@
-"""Each alarm fires on the sign it names and on nothing healthy."""
+"""Each sign is seen where it is, and in nothing healthy; each remedy is a setting of the runs that need it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from figment.core.alarms import LINES, from_log, from_samples
+from figment import planning
+from figment.core.alarms import LINES, REMEDIES, from_log, from_samples, remedy
+from figment.evaluate.diagnosis import held
 
 HEALTHY = [{"loss": 1 / (i + 1), "gradient_norm": 1.0} for i in range(LINES)]
-GAME = [{"discriminator.loss": 0.6 + 0.01 * (i % 3), "discriminator.accuracy": 0.7} for i in range(LINES)]
+GAME = [
+    {
+        "discriminator.loss": 0.6 + 0.01 * (i % 3),
+        "discriminator.accuracy": 0.7,
+        "generator.gradient_norm": 0.2,
+        **({"discriminator.coverage": 0.95} if i % 2 else {}),
+    }
+    for i in range(LINES)
+]
+
+
+def game(**figures: float) -> list[dict[str, float]]:
+    return [{**line, **{name.replace("__", "."): value for name, value in figures.items()}} for line in GAME]
+
+
+def names(lines: list[dict[str, float]], progress: float = 1.0) -> list[str]:
+    return [sign.name for sign in from_log(lines, progress)]
 
 
 @pytest.mark.parametrize("lines", [HEALTHY, GAME, HEALTHY[:3], []])
@@ -16,22 +34,40 @@ def test_healthy_logs_are_quiet(lines: list[dict[str, float]]) -> None:
     assert from_log(lines) == []
 
 
+def test_an_equilibrium_is_healthy_however_small_the_gradient() -> None:
+    assert names(game(discriminator__accuracy=0.5, generator__gradient_norm=1e-3)) == []
+
+
 def test_constant_loss_is_told() -> None:
-    assert "has not changed" in from_log([{"loss": 0.5}] * LINES)[0]
+    assert "has not changed" in from_log([{"loss": 0.5}] * LINES)[0].cause
     assert from_log([{"loss": 0.5}] * (LINES - 1)) == []
 
 
 def test_a_discriminator_that_wins_is_told() -> None:
-    won = [{"discriminator.loss": 1e-4 * (i + 1), "discriminator.accuracy": 1.0} for i in range(LINES)]
-    assert "discriminator has won" in from_log(won)[0]
+    (won,) = from_log(game(discriminator__accuracy=0.99))
+    assert won.name == "discriminator wins"
+    assert "99.0%" in won.cause
+    assert names(game(discriminator__accuracy=0.97)) == []
+
+
+def test_a_gradient_that_vanishes_is_told_before_the_winner() -> None:
+    faint = game(discriminator__accuracy=1.0, generator__gradient_norm=1e-4)
+    assert names(faint) == ["vanishing gradient", "discriminator wins"]
+
+
+def test_lost_modes_are_told_once_a_run_is_no_longer_young() -> None:
+    narrow = game(discriminator__coverage=0.4)
+    assert names(narrow, 0.5) == ["mode collapse"]
+    assert names(narrow, 0.1) == []
+    assert names(game(discriminator__coverage=0.6), 0.5) == []
 
 
 def test_a_flow_that_does_not_invert_is_told_with_the_remedy() -> None:
     lines = [{"loss": 1 / (i + 1)} | ({"inverse_error": 1e-4} if i % 5 == 0 else {}) for i in range(LINES)]
     assert from_log(lines) == []
     (told,) = from_log([*lines[:7], {"loss": 0.1, "inverse_error": 0.03}, *lines[8:]])
-    assert "0.03" in told
-    assert "model.bound" in told
+    assert "0.03" in told.cause
+    assert "model.bound" in told.advice
 
 
 def test_equal_samples_are_told() -> None:
@@ -46,6 +82,53 @@ def test_codes_that_say_nothing_are_told_with_the_remedy() -> None:
     healthy = [{"loss": 1 / (i + 1), "kl": 2.0 * (i > 0), "active": 3.0 * (i > 0)} for i in range(LINES)]
     for lines in (silent, inactive):
         (told,) = from_log(lines)
-        assert "posterior collapse" in told
-        assert all(remedy in told for remedy in ("model.sigma=global", "model.free_bits=0.2", "model.anneal=0.5"))
+        assert told.name == "posterior collapse"
+        assert all(word in told.advice for word in ("model.sigma=global", "model.free_bits=0.2", "model.anneal=0.5"))
     assert from_log(healthy) == []
+
+
+KINDS = {
+    "vanishing gradient": "gan",
+    "discriminator wins": "gan",
+    "mode collapse": "gan",
+    "codebook collapse": "vq-vae",
+    "posterior collapse": "vae",
+    "inexact inverse": "flow",
+    "standstill": "vae",
+    "divergence": "diffusion",
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_every_remedy_is_a_setting_that_the_run_takes(name: str) -> None:
+    """Applied one after the other until none is left (or three are), each changes the run."""
+    data = "digits" if KINDS[name] == "vq-vae" else "toy:moons"
+    run, applied = planning.plan(KINDS[name], data, overrides={"training.steps": 5}), 0
+    while applied < 3 and (settings := remedy(name, run.model_dump(mode="json"))):
+        cured = run.override(settings)
+        assert cured != run
+        run, applied = cured, applied + 1
+    assert applied
+
+
+def test_the_remedy_is_what_the_run_lacks() -> None:
+    def of(**settings: object) -> dict[str, object]:
+        overrides = {f"model.{key}": value for key, value in settings.items()}
+        run = planning.plan("gan", "toy:gaussians8", overrides=overrides)
+        return remedy("mode collapse", run.model_dump(mode="json"))
+
+    assert of(objective="minimax", regulariser="none") == {
+        "model.objective": "relativistic",
+        "model.regulariser": "r1+r2",
+    }
+    assert of(objective="minimax") == {"model.objective": "relativistic"}
+    assert of() == {"model.deviation": True}
+    assert remedy("mode collapse", {"model": {"kind": "vae"}}) == {}
+
+
+def test_a_diagnosis_says_when_a_sign_held() -> None:
+    lines = [*GAME * 3, *game(discriminator__accuracy=1.0) * 2, *GAME * 2]
+    log = [{**line, "step": 10 * (i + 1)} for i, line in enumerate(lines)]
+    ((name, _, (first, last)),) = held(log, 1.0)
+    assert name == "discriminator wins"
+    assert 10 * 3 * LINES < first < last < 10 * 6 * LINES

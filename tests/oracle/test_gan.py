@@ -190,11 +190,11 @@ def test_clipped_weights_stay_within_the_limit():
 
 def test_coverage_falls_with_every_mode_that_is_lost():
     modes = 5 * torch.eye(8)
-    real, same = (modes[torch.arange(400) % 8] + 0.1 * torch.randn(400, 8) for _ in range(2))
-    half = modes[torch.arange(400) % 4] + 0.1 * torch.randn(400, 8)
-    assert coverage(real, same).item() == pytest.approx(1 - 2**-5, abs=0.03)
+    real, same = (modes[torch.arange(400) % 4] + 0.1 * torch.randn(400, 8) for _ in range(2))
+    half = modes[torch.arange(400) % 2] + 0.1 * torch.randn(400, 8)
+    assert coverage(real, same) > 0.99
     assert coverage(real, half).item() == pytest.approx(0.5, abs=0.03)
-    assert coverage(real, modes[:1].expand(400, 8)) < 0.13
+    assert coverage(real, modes[:1].expand(400, 8)) < 0.26
     assert coverage(real[:1], same[:1]) <= 1
 
 

@@ -97,7 +97,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest valid checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there first.")] = False,
     init: Annotated[Path | None, typer.Option(help="Start from another run's weights.")] = None,
-    remedy: Annotated[bool, typer.Option("--remedy", help="On divergence, go back and on with half the rate.")] = False,
+    remedy: Annotated[bool, typer.Option("--remedy", help="Mend what goes wrong, and say so.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Parameters, memory and time; writes nothing.")] = False,
     config: Annotated[Path | None, typer.Option(help="JSON or TOML with any of model, data, training, seed.")] = None,
     as_json: Json = False,

@@ -98,6 +98,7 @@ class RunFolder:
     checkpoints = property(lambda self: self.path / "checkpoints")
     evaluation = property(lambda self: self.path / "evaluation.json")
     status = property(lambda self: self.path / "status.json")
+    remedies = property(lambda self: self.path / "remedies.json")
 
     def read_run(self) -> Run:
         """The value this folder was made with. Raises UsageError where there is no folder, InvalidCheckpoint where it
@@ -120,6 +121,14 @@ class RunFolder:
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         with self.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+    def append_remedy(self, settings: Mapping[str, Any], **why: Any) -> None:
+        """Writes down dotted settings that a run was given while it ran, and what for."""
+        write_json(self.remedies, [*self.read_remedies(), {**why, "settings": dict(settings)}])
+
+    def read_remedies(self) -> list[dict[str, Any]]:
+        """The settings a run was given while it ran, oldest first."""
+        return read_json(self.remedies) if self.remedies.exists() else []
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The log's lines; a last line cut short by a kill is left out."""

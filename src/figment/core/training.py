@@ -25,7 +25,7 @@ from figment.core.session import Session, seed_of
 from figment.core.stages import TwoStageConfig
 from figment.core.threads import Threads
 
-Preview = Callable[[Model, Path], Sequence[str]]  # writes a picture; returns what is wrong with it
+Preview = Callable[[Model, Path], Sequence[alarms.Sign]]  # writes a picture; returns what is wrong with it
 REMEDIES = 3
 
 
@@ -91,6 +91,7 @@ def training(
     device: str = "auto",
     preview: Preview | None = None,
     remedy: bool = False,
+    cures: bool = False,
 ) -> Iterator[Iterator[Event]]:
     """Trains `model` as `run` says, from the newest valid checkpoint in `folder` if there is one.
 
@@ -98,10 +99,10 @@ def training(
             for event in events: ...
 
     Leaving the block early saves and stops. Raises Diverged (nothing updated), Stopped (after saving),
-    InvalidCheckpoint (none of the checkpoints is sound).
+    InvalidCheckpoint (none of the checkpoints is sound); with `cures` Ailing, at a sign that other settings cure.
     """
     session = Session(run, dataset, model, Processes(device))
-    loop = Loop(session, folder, preview, remedy)
+    loop = Loop(session, folder, preview, remedy, cures)
     with signals() as caught:
         events = loop.events(caught)
         try:
@@ -122,8 +123,8 @@ def training(
 class Loop:
     """The visible loop around a session: time, log, pictures, checkpoints, signals."""
 
-    def __init__(self, session: Session, folder: RunFolder, preview: Preview | None, remedy: bool):
-        self.session, self.folder, self.preview, self.remedy = session, folder, preview, remedy
+    def __init__(self, session: Session, folder: RunFolder, preview: Preview | None, remedy: bool, cures: bool):
+        self.session, self.folder, self.preview, self.remedy, self.cures = session, folder, preview, remedy, cures
         self.checkpoints = Checkpoints(folder.checkpoints, session.run.training.keep)
         self.first = session.processes.first
         alone = session.processes.count == 1 and session.processes.device.type == "cpu"
@@ -177,7 +178,8 @@ class Loop:
                 yield from self._go_back(error)
                 continue
             yield self._log(progress)
-            yield from self._warn(alarms.from_log(self.lines))
+            if session.clock.step % t.log_every == 0:
+                yield from self._warn(alarms.from_log(self.lines, progress))
         yield Note("checkpoint saved", self.save())
 
     def _agree(self, caught: list[int]) -> tuple[float, signal.Signals | None, bool]:
@@ -222,12 +224,14 @@ class Loop:
             yield Note("picture written", path)
             yield from self._warn(wrong)
 
-    def _warn(self, warnings: Iterable[str]) -> Iterator[Event]:
-        """Each warning once, at the moment it first holds."""
-        for text in warnings:
-            if text not in self.told:
-                self.told.add(text)
-                yield Note(f"warning: {text}")
+    def _warn(self, signs: Iterable[alarms.Sign]) -> Iterator[Event]:
+        """Each sign once, at the moment it first holds. Raises Ailing where remedies are wanted and there is one."""
+        for sign in signs:
+            if sign.name not in self.told:
+                self.told.add(sign.name)
+                yield Note(f"warning: {sign}")
+                if self.cures and (cure := alarms.remedy(sign.name, self.session.run.model_dump(mode="json"))):
+                    raise alarms.Ailing(sign, cure, self.session.clock.step, self.session.clock.seconds)
 
     def _fit(self, model: Fits, caught: list[int]) -> Iterator[Event]:
         session, t = self.session, self.session.run.training

@@ -93,12 +93,13 @@ def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     return (real > fake).float().mean()
 
 
-def coverage(real: Tensor, fake: Tensor, k: int = 5) -> Tensor:
-    """The share of real examples `(B, ...)` that have a drawn one at least as near as their k-th nearest real one.
+def coverage(real: Tensor, fake: Tensor) -> Tensor:
+    """The share of real examples `(B, ...)` that have a drawn one as near as the nearest eighth of the other real ones.
 
-    It is about 1 - 2^-k where the two distributions agree, and falls with every mode that is lost. Naeem et al.,
-    "Reliable fidelity and diversity metrics for generative models" (2020).
+    It is about 1 - 2^(-B / 8) where the two distributions agree, and falls with what is lost of the data. Naeem et
+    al., "Reliable fidelity and diversity metrics for generative models" (2020).
     """
+    k = min(1 + max(1, len(real) // 8), len(real))
     x, drawn = real.flatten(1).float(), fake.flatten(1).float()
-    among = torch.cdist(x, x).kthvalue(min(k + 1, len(x)), dim=1).values  # the nearest is the example itself
+    among = torch.cdist(x, x).kthvalue(k, dim=1).values  # the nearest is the example itself
     return (torch.cdist(x, drawn).amin(1) <= among).float().mean()
