@@ -14,10 +14,12 @@ from figment.coding.ans import TOTAL, Stack, intervals
 from figment.core.data import Image
 from figment.core.errors import UsageError
 from figment.core.model import HasMasses, HasPosterior, Model
+from figment.core.progress import Watch, unwatched
 
 LANES = 16  # pictures coded side by side; each borrows a code's worth of bits at the start
 BUCKETS = 1 << 16  # of equal prior mass, that a code's numbers are cut into
 WIDTH = TOTAL // BUCKETS  # of a bucket
+PIXELS = 1024  # whose intervals are computed at a time: in double precision all would take gigabytes
 
 
 class Codebook:
@@ -45,7 +47,11 @@ class Codebook:
     def edges(self, code: np.ndarray | None, c: Mapping[str, Tensor], count: int) -> np.ndarray:
         """The intervals `(B, D, S + 1)` of pixels, given the buckets of a code."""
         z = None if code is None else torch.from_numpy(ndtri((code + 0.5) / BUCKETS)).float().to(self.model.device)
-        return intervals(self.model.log_masses(z, c, count).cpu().numpy())
+        masses = self.model.log_masses(z, c, count).cpu().numpy()
+        edges = np.empty((*masses.shape[:2], masses.shape[2] + 1), np.int32)
+        for start in range(0, masses.shape[1], PIXELS):
+            edges[:, start : start + PIXELS] = intervals(masses[:, start : start + PIXELS])
+        return edges
 
     @torch.no_grad()
     def posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +60,7 @@ class Codebook:
         return q.mean.double().cpu().numpy(), q.stddev.double().cpu().numpy()
 
 
-def compress(model: Model, x: Tensor, c: Mapping[str, Tensor], lanes: int = LANES) -> Stack:
+def compress(model: Model, x: Tensor, c: Mapping[str, Tensor], lanes: int = LANES, watch: Watch = unwatched) -> Stack:
     """Pictures x `(N, C, H, W)` in model range, and conditions that the receiver has too, on a stack of bits.
 
     Without codes each pixel costs -log2 P. With codes: z is read off the stack by q(z | x), x is put onto it by
@@ -63,45 +69,57 @@ def compress(model: Model, x: Tensor, c: Mapping[str, Tensor], lanes: int = LANE
     for a model whose pictures have a density only.
     """
     book, stack = Codebook(model), Stack(lanes)
-    for start in range(0, len(x), lanes):
-        part, given = x[start : start + lanes], {key: value[start : start + lanes] for key, value in c.items()}
-        rows, code = np.arange(len(part)), None
-        if book.coded:
-            mean, deviation = book.posterior(part, given)
-            code = np.stack([stack.pop(len(part), _bucket(m, s)) for m, s in zip(mean.T, deviation.T)], 1)
-        edges = book.edges(code, given, len(part))
-        symbols = book.symbols(part, edges.shape[2] - 1)
-        for pixel in range(symbols.shape[1]):
-            low, high = (edges[rows, pixel, symbols[:, pixel] + side] for side in (0, 1))
-            stack.push(low, high - low)
-        if code is not None:
-            for column in code.T:
-                stack.push(column * WIDTH, np.full(len(part), WIDTH))
+    with watch("compressing", len(x)) as advance:
+        for start in range(0, len(x), lanes):
+            part, given = x[start : start + lanes], {key: value[start : start + lanes] for key, value in c.items()}
+            _put(book, stack, part, given)
+            advance(len(part))
     return stack
 
 
-def decompress(model: Model, stack: Stack, count: int, c: Mapping[str, Tensor]) -> Tensor:
+def _put(book: Codebook, stack: Stack, x: Tensor, c: Mapping[str, Tensor]) -> None:
+    rows, code = np.arange(len(x)), None
+    if book.coded:
+        mean, deviation = book.posterior(x, c)
+        code = np.stack([stack.pop(len(x), _bucket(m, s)) for m, s in zip(mean.T, deviation.T)], 1)
+    edges = book.edges(code, c, len(x))
+    symbols = book.symbols(x, edges.shape[2] - 1)
+    for pixel in range(symbols.shape[1]):
+        low, high = (edges[rows, pixel, symbols[:, pixel] + side] for side in (0, 1))
+        stack.push(low, high - low)
+    if code is not None:
+        for column in code.T:
+            stack.push(column * WIDTH, np.full(len(x), WIDTH))
+
+
+def decompress(model: Model, stack: Stack, count: int, c: Mapping[str, Tensor], watch: Watch = unwatched) -> Tensor:
     """The `count` pictures of a stack, in the order in which they were pushed; it is left as it was before them."""
     book, lanes, parts = Codebook(model), len(stack.heads), []
-    latent = model.config.latent if book.coded else 0  # type: ignore[attr-defined]
-    for start in reversed(range(0, count, lanes)):
-        size = min(lanes, count - start)
-        given, code = {key: value[start : start + size] for key, value in c.items()}, None
-        if book.coded:
-            found = [stack.pop(size, _even) for _ in range(latent)]
-            code = np.stack(found[::-1], 1)
-        edges = book.edges(code, given, size)
-        symbols = np.empty((size, edges.shape[1]), np.int64)
-        for pixel in reversed(range(edges.shape[1])):
-            symbols[:, pixel] = stack.pop(size, lambda point, at=edges[:, pixel]: _between(point, at))  # type: ignore[misc]
-        part = book.pictures(symbols, edges.shape[2] - 1)
-        if code is not None:
-            mean, deviation = book.posterior(part, given)
-            for m, s, column in reversed(list(zip(mean.T, deviation.T, code.T))):
-                low, high = (_posterior_edge(column + side, m, s) for side in (0, 1))
-                stack.push(low, high - low)
-        parts.append(part)
+    with watch("decoding again", count) as advance:
+        for start in reversed(range(0, count, lanes)):
+            size = min(lanes, count - start)
+            given = {key: value[start : start + size] for key, value in c.items()}
+            parts.append(_taken(book, stack, size, given))
+            advance(size)
     return torch.cat(parts[::-1])
+
+
+def _taken(book: Codebook, stack: Stack, count: int, c: Mapping[str, Tensor]) -> Tensor:
+    code = None
+    if book.coded:
+        found = [stack.pop(count, _even) for _ in range(book.model.config.latent)]
+        code = np.stack(found[::-1], 1)
+    edges = book.edges(code, c, count)
+    symbols = np.empty((count, edges.shape[1]), np.int64)
+    for pixel in reversed(range(edges.shape[1])):
+        symbols[:, pixel] = stack.pop(count, lambda point, at=edges[:, pixel]: _between(point, at))  # type: ignore[misc]
+    x = book.pictures(symbols, edges.shape[2] - 1)
+    if code is not None:
+        mean, deviation = book.posterior(x, c)
+        for m, s, column in reversed(list(zip(mean.T, deviation.T, code.T))):
+            low, high = (_posterior_edge(column + side, m, s) for side in (0, 1))
+            stack.push(low, high - low)
+    return x
 
 
 def _even(point: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from figment.coding.ans import Stack
 from figment.coding.lossless import LANES, compress, decompress
 from figment.core.errors import FigmentError
 from figment.core.model import HasBound, HasLogProb
-from figment.evaluate.outliers import FRAME, png_bits
+from figment.evaluate.background import file_bits
 from figment.explorer.scene import Found, Scene
 from figment.pictures import COLOURS, INK, drawing, panel, rendered, sheet
 
@@ -27,17 +27,14 @@ def measured(scene: Scene, count: int) -> Found:
     FigmentError where a picture comes back changed."""
     rows = np.random.default_rng(0).permutation(len(scene.dataset.held_out))[:count]
     batch = scene.gather("held", np.sort(rows))
-    with scene.watch("compressing", 2) as advance:
-        packed = compress(scene.model, batch.x, batch.c).to_bytes()
-        advance(1)
-        back = decompress(scene.model, Stack.from_bytes(packed, LANES), len(batch), batch.c)
-        advance(1)
+    packed = compress(scene.model, batch.x, batch.c, watch=scene.watch).to_bytes()
+    back = decompress(scene.model, Stack.from_bytes(packed, LANES), len(batch), batch.c, watch=scene.watch)
     if not torch.equal(back, batch.x.cpu()):
         raise FigmentError("a picture came back changed: the model computed otherwise than it did before.")
     dimensions = scene.model.spec.x.dimensions
     each = _stated_bits(scene, batch.x, batch.c)
     raw = dimensions / 8 if scene.model.spec.x.binary else dimensions
-    png = png_bits(scene.model.spec.x.to_user(batch.x)) + 8 * FRAME
+    png = file_bits(scene.model.spec.x.to_user(batch.x), "PNG", optimize=True)
     figures = {
         "measured": len(batch),
         "exact": True,
