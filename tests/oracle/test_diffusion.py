@@ -17,6 +17,7 @@ from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.guidance import Guided
+from figment.models.diffusion.ode import flow_log_likelihood
 from figment.models.diffusion.prediction import Prediction
 from figment.models.diffusion.samplers import Step, ancestral, dpm, edm, heun, integrate, level, levels, unipc
 from figment.models.diffusion.sampling import Sampling, sampler, thresholded
@@ -264,6 +265,31 @@ def test_bound_of_a_gaussian(name):
     gap = truth - bound
     assert float(gap.mean()) > -3 * float(gap.std()) / 2000**0.5
     assert float(gap.mean()) < 0.05 * 4
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_probability_flow_knows_the_density(name):
+    """Of a Gaussian, and of a mixture, in two dimensions: within 2 % of the truth."""
+    generator = torch.Generator().manual_seed(0)
+    for centres in (torch.tensor([[0.3, -0.2]]), torch.tensor([[-1.0, 0.5], [1.0, 0.0]])):
+        denoiser = Mixture(centres, 0.3, path(name))
+        near = denoiser.centres[torch.randint(0, len(centres), (200,), generator=generator)]
+        x = near + 0.3 * torch.randn(200, 2, generator=generator, dtype=torch.float64)
+        squares = ((x[:, None] - denoiser.centres) ** 2).sum(2) / (2 * 0.3**2)
+        truth = torch.logsumexp(-squares, 1) - math.log(2 * math.pi * 0.3**2 * len(centres))
+        estimate = flow_log_likelihood(denoiser, rows(x.shape[1]).x, x, {}, steps=32)
+        assert float((estimate - truth).abs().mean()) < 0.02 * float(truth.abs().mean())
+
+
+def test_the_trace_by_signs_is_right_in_the_mean():
+    """In twelve dimensions, where it is estimated."""
+    denoiser = Mixture(torch.zeros(1, 12), 0.5, path("straight"))
+    torch.manual_seed(0)
+    x = 0.5 * torch.randn(50, 12, dtype=torch.float64)
+    truth = -(x**2).sum(1) / (2 * 0.25) - 6 * math.log(2 * math.pi * 0.25)
+    assert float(
+        (flow_log_likelihood(denoiser, rows(x.shape[1]).x, x, {}, steps=32) - truth).abs().mean()
+    ) < 0.02 * float(truth.abs().mean())
 
 
 def test_bound_of_pixels_is_of_a_mass():

@@ -265,17 +265,23 @@ def compare(
 
 @app.command()
 def likelihood(
-    runs: Annotated[list[str], typer.Argument(help="One run or several.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN... [KEY=VALUE]...", help="Runs; settings of data: data.binarise=dynamic."),
+    ],
     data: Annotated[str | None, typer.Option(help="Other data than each run's own.")] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", min=1, help="Held-out items at most (1000; 5000 rows).")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="VAE: importance weights an item, such as 500.")] = None,
+    flow: Annotated[
+        int | None, typer.Option(min=1, help="Diffusion: steps of its probability flow, such as 32.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bits/dim or nats of each model: `=` exact, `<=` a bound, `~` an estimate, with the alarms."""
     from figment.cli.progress import table
     from figment.cli.reports import likelihood_rows
 
-    rows = likelihood_rows(runs, data, n, draws, as_json)
+    rows = likelihood_rows(words, data, n, draws, flow, as_json)
     _print_json(rows) if as_json else table(rows)
 
 

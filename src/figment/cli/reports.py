@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from figment.cli.progress import announce, counting, flat, show_training
+from figment.cli.progress import announce, brief, counting, flat, show_training
+from figment.core.config import parse_assignments
 from figment.core.errors import UsageError
 from figment.core.run import RunFolder, read_json
 from figment.pictures import read_recipe
@@ -56,13 +57,18 @@ def run_compare(
 
 
 def likelihood_rows(
-    runs: list[str], data: str | None, n: int | None, draws: int | None, raw: bool
+    words: list[str], data: str | None, n: int | None, draws: int | None, flow: int | None, raw: bool
 ) -> list[dict[str, Any]]:
-    """A row a run; as text, the figure carries its sign."""
+    """A row a run, on its data with settings `KEY=VALUE`; as text, the figure carries its sign."""
     from figment.evaluate.likelihood import likelihood_of_run
 
-    rows = [likelihood_of_run(run, data, n, draws, counting) for run in runs]
-    return rows if raw else [{k: v for k, v in row.items() if not isinstance(v, Mapping)} for row in rows]
+    settings = parse_assignments(word for word in words if "=" in word)
+    settings = {key.removeprefix("data."): value for key, value in settings.items()}
+    runs = [word for word in words if "=" not in word]
+    if not runs:
+        raise UsageError("which run? Name one or several: figment likelihood RUN...")
+    rows = [likelihood_of_run(run, data, n, draws, flow, counting, settings) for run in runs]
+    return rows if raw else [{k: brief(v) for k, v in row.items() if k != "kind"} for row in rows]
 
 
 def describe(what: Path) -> dict[str, Any]:

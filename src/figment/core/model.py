@@ -252,11 +252,11 @@ class EstimatesLogProb(HasEnergy):
         """log p(x | c) `(B,)` nats as a function of x in model range and c; its constants are estimated here, once."""
 
 
-class HasFlowLogProb(ABC):
+class HasFlowLikelihood(ABC):
     @abstractmethod
-    def flow_log_prob(self, x: Tensor, c: Mapping[str, Tensor], steps: int) -> Tensor:
-        """An estimate of the density log p(x | c) `(B,)` nats, x in model range, by so many steps from data to noise
-        along the probability flow."""
+    def flow_log_likelihood(self, x: Tensor, c: Mapping[str, Tensor], steps: int) -> Tensor:
+        """An estimate of log p(x | c) `(B,)` nats, a density or mass as the bound is, by so many steps from data to
+        noise along the probability flow."""
 
 
 @dataclass(frozen=True)

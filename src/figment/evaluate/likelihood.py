@@ -14,7 +14,7 @@ from torch import Tensor
 
 from figment.core.data import Dataset, Image, RedrawnSplit, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import EstimatesLogProb, HasBound, HasImportance, HasLogProb, Model
+from figment.core.model import EstimatesLogProb, HasBound, HasFlowLikelihood, HasImportance, HasLogProb, Model
 from figment.core.processes import autocast, resolve_precision
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
@@ -32,20 +32,22 @@ def likelihood_of_run(
     data: str | DataConfig | None = None,
     n: int | None = None,
     draws: int | None = None,
+    flow: int | None = None,
     watch: Watch = unwatched,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
 
-    `n` items at most, `draws` as in `likelihood`. Raises UsageError where the data has another form than the run's or
-    the model no importance weights, and InvalidCheckpoint for a damaged run.
+    `settings` change that data: `{"binarise": "dynamic"}`. `n` items at most, `draws` and `flow` as in `likelihood`. Raises UsageError where the data has another form than the
+    run's or the model no importance weights or probability flow, and InvalidCheckpoint for a damaged run.
     """
     from figment.data import parse
     from figment.workbench import load
 
     folder = RunFolder(run)
     source = parse(data) if isinstance(data, str) else data or folder.read_run().data
-    dataset, model = source.build(), load(folder.path)
-    found = likelihood(model, dataset, n, draws=draws, watch=watch)
+    dataset, model = source.override(settings or {}).build(), load(folder.path)
+    found = likelihood(model, dataset, n, draws=draws, flow=flow, watch=watch)
     row: dict[str, Any] = {"run": str(run), "model": model.config.kind, "data": dataset.spec.name}
     if found is None:
         return row | {"likelihood": None, "remarks": ["no density: its class has neither log_prob nor bound"]}
@@ -61,6 +63,7 @@ def likelihood(
     n: int | None = None,
     seed: int = 0,
     draws: int | None = None,
+    flow: int | None = None,
     watch: Watch = unwatched,
 ) -> dict[str, Any] | None:
     """How probable a model finds held-out items, `n` at most (None: 1000 pictures, 5000 rows); None for a model without
@@ -71,7 +74,8 @@ def likelihood(
     van den Oord & Bethge, "A note on the evaluation of generative models", 2016). Rows: `nats` = mean log p(x) in user
     units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. Where
     the data's density is known, `kl` = KL(data || model) = mean log p_data(x) - log p(x), labels summed out. With
-    `draws`, a bound is that of so many importance weights (see `importance`). `alarms` are for the impossible only.
+    `draws`, a bound is that of so many importance weights (see `importance`); with `flow`, an estimate by so many steps
+    along the probability flow takes its place. `alarms` are for the impossible only.
     """
     if not isinstance(model, HasLogProb | HasBound | EstimatesLogProb):
         return None
@@ -86,6 +90,10 @@ def likelihood(
             raise UsageError(f"'{model.config.kind}' has no importance weights to draw: leave --draws out.")
         bound = partial(importance, model, draws)
     measure, x = model.measure, model.spec.x
+    if flow is not None:
+        if not isinstance(model, HasFlowLikelihood):
+            raise UsageError(f"'{model.config.kind}' has no probability flow: leave --flow out.")
+        exact, bound = None, partial(model.flow_log_likelihood, steps=flow)
     picture = isinstance(x, Image)
     evaluated = partial(
         _evaluated,
@@ -101,14 +109,14 @@ def likelihood(
     nats = evaluated(exact or bound)  # type: ignore[arg-type]
     kind: Kind = "exact" if exact and (measure == "mass" or not picture) else "bound"
     estimated = isinstance(model, EstimatesLogProb) or (isinstance(model, HasLogProb) and model.estimated)
-    kind = "estimate" if estimated else kind
+    kind = "estimate" if estimated or flow else kind
     alarms = []
     if exact and bound:
         below = evaluated(bound)
         if _mean(below - nats) > 4 * _error(below - nats) + 1e-3:
             alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
     figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
-    figures |= {"draws": draws} if draws else {}
+    figures |= {"draws": draws} if draws else {"flow": flow} if flow else {}
     figures |= {"split": _split(dataset), "given": sorted(given(model, dataset)), "alarms": alarms, "remarks": []}
     if isinstance(x, Image):
         volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0

@@ -36,7 +36,7 @@ def variational_bound(
         integral += 0.5 * ((alpha / sigma) ** 2 * (x - mean) ** 2).flatten(1).sum(1)
     t = path.time(ends[:1]).to(x).expand(len(x))
     mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
-    reconstruction = _log_likelihood(value, x, mean, sigma / alpha).flatten(1).sum(1)
+    reconstruction = log_likelihood(value, x, mean, sigma / alpha).flatten(1).sum(1)
     alpha, sigma = (rate(path.time(ends[1:])).to(x) for rate in (path.alpha, path.sigma))
     gap = 0.5 * ((alpha * x.flatten(1)) ** 2 + sigma**2 - 1 - 2 * sigma.log()).sum(1)
     return reconstruction - integral * float(ends[0] - ends[1]) / terms - gap
@@ -54,7 +54,7 @@ def _denoised(
     return mean.clamp(-1, 1) if isinstance(value, Image) else mean, alpha, sigma
 
 
-def _log_likelihood(value: Image | Vector, x: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+def log_likelihood(value: Image | Vector, x: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
     """log N(x; mean, spread^2), or for pictures the log of its mass between neighbouring grey levels."""
     if isinstance(value, Vector):
         return torch.distributions.Normal(mean, spread).log_prob(x)

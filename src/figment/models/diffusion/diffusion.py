@@ -16,6 +16,7 @@ from figment.core.model import (
     CanDenoise,
     Denoised,
     HasBound,
+    HasFlowLikelihood,
     HasSampling,
     Learns,
     Loss,
@@ -27,6 +28,7 @@ from figment.core.model import (
 from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.network import RowDenoiser
+from figment.models.diffusion.ode import flow_log_likelihood
 from figment.models.diffusion.prediction import Prediction, PredictionName
 from figment.models.diffusion.sampling import Drawn, Solved, sampler
 from figment.models.diffusion.sampling import Sampling as Choices
@@ -89,7 +91,7 @@ class DiffusionConfig(ModelConfig):
 
 
 @final
-class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
+class Diffusion(Model, Learns, CanDenoise, HasBound, HasFlowLikelihood, HasSampling):
     """min E w(t) |target(x, noise) - network(alpha x + sigma noise, t, c)|^2.
 
     The bound is on the mass of 8-bit pictures, and on the density of rows. Sohl-Dickstein et al., "Deep unsupervised
@@ -159,6 +161,9 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasSampling):
     def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return variational_bound(self, self.spec.x, x, c, terms=16)
 
+    def flow_log_likelihood(self, x: Tensor, c: Mapping[str, Tensor], steps: int) -> Tensor:
+        return flow_log_likelihood(self, self.spec.x, x, c, steps)
+
     def with_sampling(self, sampling: Choices) -> Drawn | Solved:
         return sampler(self, self.spec, sampling)
 
@@ -177,6 +182,6 @@ def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
     if isinstance(spec.x, Vector):
         return RowDenoiser(spec.x.dimensions, config.width, config.blocks, embedding), config.width
     assert config.multipliers and config.patch
-    size = {"blocks": config.blocks, "patch": config.patch, "embedding": embedding}
-    channels = spec.x.channels
-    return UNet(channels, channels, config.width, config.multipliers, attention=(), **size), config.width
+    both = (spec.x.channels, spec.x.channels)
+    network = UNet(*both, config.width, config.multipliers, config.blocks, patch=config.patch, embedding=embedding)
+    return network, config.width

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from figment.models.flows.transform import Transform
+from figment.nn.divergence import divergence, signs_for
 from figment.nn.mlp import MLP
-
-EXACT = 8  # dimensions up to which the divergence is summed term by term
-State = tuple[Tensor, ...]
-Slope = Callable[[float, State], State]
+from figment.nn.runge_kutta import State, runge_kutta
 
 
 class Field(nn.Module):
@@ -39,7 +35,7 @@ class Continuous(Transform):
         self.steps, self.field = steps, Field(dimensions, width, depth, embedding)
 
     def forward(self, x: Tensor, e: Tensor | None) -> tuple[Tensor, Tensor]:
-        signs = torch.randint(0, 2, x.shape, device=x.device).to(x.dtype) * 2 - 1 if x.shape[1] > EXACT else None
+        signs = signs_for(x)
         graph = torch.is_grad_enabled()
 
         def slope(t: float, state: State) -> State:
@@ -57,30 +53,3 @@ class Continuous(Transform):
         with torch.autocast(z.device.type, enabled=False):
             (x,) = runge_kutta(lambda t, state: (self.field(state[0], t, e),), (z,), 1.0, 0.0, self.steps)
         return x
-
-
-def divergence(v: Tensor, x: Tensor, signs: Tensor | None, graph: bool) -> Tensor:
-    """sum_i dv_i/dx_i `(B,)`, or its estimate along `signs` `(B, D)`."""
-    if signs is not None:
-        (along,) = torch.autograd.grad(v, x, signs, create_graph=graph, retain_graph=True)
-        return (along * signs).sum(1)
-    rows = (torch.autograd.grad(v[:, i].sum(), x, create_graph=graph, retain_graph=True)[0] for i in range(v.shape[1]))
-    return torch.stack([row[:, i] for i, row in enumerate(rows)]).sum(0)
-
-
-def runge_kutta(slope: Slope, state: State, start: float, stop: float, steps: int) -> State:
-    """The solution at `stop` of ds/dt = slope(t, s), s(start) = state: of fourth order, in equal steps."""
-    h = (stop - start) / steps
-    for i in range(steps):
-        t = start + i * h
-        k1 = slope(t, state)
-        k2 = slope(t + h / 2, _moved(state, k1, h / 2))
-        k3 = slope(t + h / 2, _moved(state, k2, h / 2))
-        k4 = slope(t + h, _moved(state, k3, h))
-        mean = tuple((a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4))
-        state = _moved(state, mean, h)
-    return state
-
-
-def _moved(state: State, rate: State, time: float) -> State:
-    return tuple(s + time * r for s, r in zip(state, rate))
