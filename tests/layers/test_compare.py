@@ -267,7 +267,7 @@ def test_a_stopped_comparison_is_continued(
 
     with monkeypatch.context() as patch:
         patch.setattr(comparison, "execute", stopping)
-        with pytest.raises(Stopped):
+        with pytest.raises(Stopped, match="Go on with the same command"):
             compared(tmp_path / "out")
     compared(tmp_path / "out")
     assert measured == MODELS

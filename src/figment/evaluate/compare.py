@@ -85,8 +85,8 @@ def compare(
         say(f"[{number}/{len(entries)}] {entry.name}")
         try:
             row = _row(entry, dataset, known, settings, out, watch, say)
-        except Stopped:
-            raise
+        except Stopped as stop:
+            raise Stopped(stop.number, "the same command.") from None
         except Exception as error:  # whatever befell one model, the others are still worth having
             failures.append(error)
             row = {"model": entry.name, "error": str(error) or type(error).__name__, **dict.fromkeys(FIGURES)}
