@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from figment.models.classical.clusters import (
     bandwidth_of,
     k_means,
     kernel_density,
+    lloyd,
     mean_shift,
     purity,
     shifted,
-    squared_distances,
 )
 from figment.pictures import COLOURS, INK, PAPER
 from figment.pixels.regions import regions
@@ -26,66 +26,44 @@ from figment.pixels.regions import regions
 BLOBS = np.array([[0.0, 0.0], [4.0, 0.5], [1.5, 3.5]])
 SPREAD, POINTS = 0.6, 450
 MANY = 12  # groups on which starts are compared
-STARTS, STEPS = 10, 12
-SHOWN, COUNT, WIDTH = 6, 4, 8.0  # pictures, colours asked of k-means, and the bandwidth of mean shift in units of L*
+STARTS = 10
+SHOWN, COUNT = 6, 4  # pictures, and colours asked of k-means
 
 
-@dataclass(frozen=True)
-class Lloyd:
-    """Centres `(steps + 1, K, 2)` as k-means moves them, and the inertia of each."""
-
-    centres: np.ndarray
-    inertia: np.ndarray
-
-    @classmethod
-    def of(cls, points: np.ndarray, start: np.ndarray) -> Lloyd:
-        """Each point goes to the nearest centre, each centre to the mean of its points, `STEPS` times over."""
-        path, inertia = [start], []
-        for _ in range(STEPS + 1):
-            distance = squared_distances(points, path[-1])
-            nearest = distance.argmin(1)
-            inertia.append(distance.min(1).sum())
-            own = [points[nearest == k] if (nearest == k).any() else path[-1][[k]] for k in range(len(start))]
-            path.append(np.stack([group.mean(0) for group in own]))
-        return cls(np.stack(path[:-1]), np.array(inertia))
-
-
-def starts(points: np.ndarray, how: str) -> np.ndarray:
-    """Inertia `(STARTS,)` that single runs of k-means end with: started at random points, or far apart (k-means++)."""
-    from sklearn.cluster import KMeans
-
-    runs = (KMeans(MANY, init=how, n_init=1, random_state=seed).fit(points) for seed in range(STARTS))
-    return np.array([run.inertia_ for run in runs])
+def ends(points: np.ndarray, plus: bool) -> np.ndarray:
+    """Inertia `(STARTS,)` that single runs of k-means end with: started far apart (`plus`), or at random points."""
+    return np.array([k_means(points, MANY, seed, plus, starts=1).inertia for seed in range(STARTS)])
 
 
 def make(stage: Stage) -> Told:
     generator = np.random.default_rng(stage.seed)
     truth = generator.integers(0, len(BLOBS), POINTS)
     points = BLOBS[truth] + SPREAD * generator.normal(size=(POINTS, 2))
-    lloyd = Lloyd.of(points, points[truth == 0][: len(BLOBS)])
+    path = list(lloyd(points, points[truth == 0][: len(BLOBS)]))
+    inertia = np.array([found.inertia for found in path])
     told, untold, h = k_means(points, len(BLOBS), stage.seed), mean_shift(points, seed=stage.seed), bandwidth_of(points)
     density = kernel_density(untold.centres, points, h)
     slope = float(np.abs((shifted(untold.centres, points, h) - untold.centres) * density[:, None] / h**2).max())
     scattered = generator.uniform(-20, 20, (MANY, 2))[generator.integers(0, MANY, 900)]
     scattered = scattered + generator.normal(size=(900, 2))
-    apart, anywhere = starts(scattered, "k-means++"), starts(scattered, "random")
+    apart, anywhere = ends(scattered, plus=True), ends(scattered, plus=False)
     rgb = coloured(stage)
     found = {"k-means": [regions(x, COUNT, seed=stage.seed) for x in rgb],
-             "mean shift": [regions(x, bandwidth=WIDTH, seed=stage.seed) for x in rgb]}  # fmt: skip
+             "mean shift": [regions(x, seed=stage.seed) for x in rgb]}  # fmt: skip
     counts = [len(region.colours) for region in found["mean shift"]]
     figures: dict[str, Any] = {
         "modes": len(untold.centres),
         "slope_at_modes": slope,
         "best_inertia": told.inertia,
         "purity": {"k-means": purity(told.assigned, truth), "mean shift": purity(untold.assigned, truth)},
-        "inertia_by_step": lloyd.inertia.tolist(),
+        "inertia_by_step": inertia.tolist(),
         "inertia": {"k-means++": float(apart.mean()), "random": float(anywhere.mean())},
         "colours_found": counts,
     }
     claims = [
         Claim("The inertia never rises from one step of k-means to the next",
-              f"{lloyd.inertia[0]:.0f} to {lloyd.inertia[-1]:.0f} in {STEPS} steps",
-              bool((np.diff(lloyd.inertia) <= 1e-9 * lloyd.inertia[0]).all())),
+              f"{inertia[0]:.0f} to {inertia[-1]:.0f} in {len(inertia) - 1} steps",
+              bool((np.diff(inertia) <= 1e-9 * inertia[0]).all())),
         Claim(f"Mean shift finds {len(BLOBS)} groups without being told",
               f"{len(untold.centres)}, with {figures['purity']['mean shift']:.1%} of points as drawn",
               len(untold.centres) == len(BLOBS)),
@@ -97,12 +75,11 @@ def make(stage: Stage) -> Told:
     names = ("picture", f"{COUNT} colours", "untold")
     shown = np.stack([*rgb, *(region.picture for regioned in found.values() for region in regioned)])
     rows = [
-        [_path(points, lloyd), _climb(points, untold, h), _compared(apart, anywhere)],
+        [_path(points, path), _climb(points, untold, h), _compared(apart, anywhere)],
         [pictures("Colours of pictures, grouped", shown, len(rgb), f"Each pixel in the colour of its group: {COUNT} by "
-                  f"k-means; by mean shift as many as there are ({min(counts)} to {max(counts)} here), bandwidth "
-                  f"{WIDTH:g} in L*a*b*.", names=names)],
+                  f"k-means; by mean shift as many as there are ({min(counts)} to {max(counts)} here).", names=names)],
     ]  # fmt: skip
-    text = TEXT.format(first=lloyd.inertia[0], last=lloyd.inertia[-1], best=told.inertia,
+    text = TEXT.format(first=inertia[0], last=inertia[-1], best=told.inertia,
                        modes=len(untold.centres), width=h, apart=apart.mean(), anywhere=anywhere.mean())  # fmt: skip
     return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims)
 
@@ -113,13 +90,13 @@ def coloured(stage: Stage) -> np.ndarray:
     return pixels if pixels.shape[-1] == 3 else pixels[..., :1].repeat(3, -1)
 
 
-def _path(points: np.ndarray, lloyd: Lloyd) -> Panel:
-    last = squared_distances(points, lloyd.centres[-1]).argmin(1)
+def _path(points: np.ndarray, path: Sequence[Clusters]) -> Panel:
+    last, ways = path[-1].assigned, np.stack([found.centres for found in path], 1)
     tints = palette(len(BLOBS))
 
     def draw(axes: Any) -> None:
         axes.scatter(*points.T, s=8, c=[tints[k] for k in last], alpha=0.45, linewidths=0)
-        for k, way in enumerate(lloyd.centres.transpose(1, 0, 2)):
+        for k, way in enumerate(ways):
             axes.plot(*way.T, "-o", color=INK, linewidth=1.4, markersize=3)
             axes.plot(*way[-1], "o", color=tints[k], markersize=13, markeredgecolor=PAPER, markeredgewidth=2)
         axes.set(xticks=[], yticks=[])

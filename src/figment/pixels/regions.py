@@ -10,7 +10,7 @@ from figment.models.classical.clusters import Clusters, k_means, mean_shift
 from figment.pixels.colour import to_lab, to_rgb
 
 PIXELS = 2000  # that clusters are found in; the others go to the nearest
-WIDTH, LEAST = 0.2, 2.0  # bandwidth over the deviation of colours; and no less, as eyes hardly tell colours 2 apart
+WIDTH, LEAST = 0.15, 2.0  # bandwidth over the deviation of colours; and no less, as eyes hardly tell colours 2 apart
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Regions:
 
 def regions(rgb: np.ndarray, count: int | None = None, bandwidth: float | None = None, seed: int = 0) -> Regions:
     """Pixels uint8 `(H, W, 3)` grouped by colour in L*a*b*: k-means for `count` regions, mean shift of `bandwidth`
-    (units of L*; None: a fifth of the deviation of colours) where no count is given; the largest region first, each in
+    (units of L*; None: .15 of their deviation) where no count is given; the largest region first, each in
     the mean colour of its pixels."""
     lab = to_lab(rgb).reshape(-1, 3)
     some = lab[np.random.default_rng(seed).permutation(len(lab))[:PIXELS]]
