@@ -183,8 +183,8 @@ def _mean(lines: Lines, name: str) -> float | None:
 JUDGED_IN_PAIRS = {"model.objective": "relativistic", "model.regulariser": "r1+r2"}
 REMEDIES: Mapping[str, Sequence[Settings]] = {
     "standstill": ({"training.lr": lambda lr: 3 * lr},),
-    "vanishing gradient": (JUDGED_IN_PAIRS, {"model.gamma": lambda gamma: 4 * gamma + 1}),
-    "discriminator wins": (JUDGED_IN_PAIRS, {"model.gamma": lambda gamma: 4 * gamma + 1}),
+    "vanishing gradient": (JUDGED_IN_PAIRS, {"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1}),
+    "discriminator wins": (JUDGED_IN_PAIRS, {"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1}),
     "mode collapse": (JUDGED_IN_PAIRS, {"model.deviation": True}, {"training.lr": lambda lr: lr / 3}),
     "codebook collapse": ({"model.revive": True}, {"model.commitment": 1.0}, {"training.lr": lambda lr: lr / 3}),
     "posterior collapse": ({"model.sigma": "global", "model.beta": 1.0}, {"model.free_bits": 0.2}),

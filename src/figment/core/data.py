@@ -290,6 +290,15 @@ class RedrawnSplit(ABC):
 
 
 @dataclass(frozen=True)
+class Modes:
+    """Peaks of equal weight: their centres `(K, D)` and the deviation of the isotropic normal around each, in user
+    units."""
+
+    centres: np.ndarray
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What `DataConfig.build()` returns: a spec and its splits (`train` always; `valid`, `test` where there is enough).
 
@@ -301,6 +310,7 @@ class Dataset:
     content: str
     notes: Sequence[str] = ()
     log_density: Any = None  # callable float32 (N, D) in user units -> (N,) nats, for toys that know theirs
+    modes: Modes | None = None  # of toys that have some
 
     @property
     def train(self) -> Split:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import pydantic
 
-from figment.core.data import ArraySplit, Classes, Dataset, Spec, Vector
+from figment.core.data import ArraySplit, Classes, Dataset, Modes, Spec, Vector
 from figment.core.run import DataConfig
 from figment.data import splits
 
@@ -33,6 +33,11 @@ class Toy(ABC):
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """log p(x) in nats `(N,)` of points `(N, 2)`."""
 
+    @property
+    def modes(self) -> Modes | None:
+        """Its peaks, where it consists of them."""
+        return None
+
 
 @dataclass(frozen=True)
 class Curves(Toy):
@@ -48,6 +53,15 @@ class Curves(Toy):
     @property
     def classes(self) -> int:  # type: ignore[override]
         return len(self.curves)
+
+    @property
+    def modes(self) -> Modes | None:
+        """Of curves that are points."""
+        return (
+            Modes(np.concatenate([curve(np.zeros(1)) for curve in self.curves]), self.noise)
+            if self.nodes == 1
+            else None
+        )
 
     def draw(self, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         label = generator.integers(self.classes, size=count)
@@ -199,6 +213,7 @@ class ToyConfig(DataConfig):
             content=splits.fingerprint(x, label),
             notes=(f"{self.count} points to train on, {self.count // 4} each to validate and test.",),
             log_density=lambda points: _in_parts(source.log_density, np.asarray(points, np.float64)),
+            modes=source.modes,
         )
 
 

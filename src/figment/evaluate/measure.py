@@ -13,8 +13,8 @@ from figment.core.errors import FigmentError, UsageError
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
 from figment.evaluate.memorisation import closeness, memorisation
-from figment.evaluate.points import divergence, energy_distance, kolmogorov_smirnov
-from figment.evaluate.prdc import prdc
+from figment.evaluate.points import divergence, energy_distance, kolmogorov_smirnov, on_modes
+from figment.evaluate.prdc import NEIGHBOURS, prdc
 from figment.evaluate.reference import HELD_OUT_ROWS, Reference, reference, rows_of
 from figment.evaluate.sharpness import sharpness
 from figment.evaluate.yardsticks import yardsticks
@@ -33,7 +33,7 @@ def measure(
     """`quality`, `diversity` and `memorisation` of samples `(n, ...)` in model range, as in `evaluation.json`.
 
     `labels` `(n,)` are those the samples were asked for. The Fréchet distance is to all held-out rows (10,000 at
-    most); precision, recall, density and coverage are of as many samples as held-out rows. Raises UsageError below 50
+    most); precision, recall, density and coverage are of as many samples as held-out rows, None below 6. Raises UsageError below 50
     samples and FigmentError where samples are not finite.
     """
     net = features if isinstance(features, FeatureNet) else features_for(dataset, features, progress)
@@ -41,7 +41,7 @@ def measure(
     real, fake = reference(dataset, net), net(x)
     sticks = yardsticks(dataset, net, real, len(fake))
     equal = min(len(fake), len(real.held_out))
-    shape = prdc(real.held_out[:equal], fake[:equal])
+    shape = prdc(real.held_out[:equal], fake[:equal]) if equal > NEIGHBOURS else None
     quality: Block = {
         "frechet": frechet(fake, real.held_out),
         "interval": interval(fake, real.held_out),
@@ -54,13 +54,13 @@ def measure(
         "features_accuracy": net.accuracy,
         "split": real.split,
         "held_out": len(real.held_out),
-        "precision": shape.precision,
+        "precision": shape and shape.precision,
         "notes": _notes(fake, real),
     }
     diversity: Block = {
-        "recall": shape.recall,
-        "coverage": shape.coverage,
-        "density": shape.density,
+        "recall": shape and shape.recall,
+        "coverage": shape and shape.coverage,
+        "density": shape and shape.density,
         "n": equal,
         "real": sticks.real,
     }
@@ -89,6 +89,8 @@ def _notes(fake: Tensor, real: Reference) -> list[str]:
     fewest = min(len(fake), len(real.held_out))
     if fewest < 2 * fake.shape[1]:
         notes.append(f"{fewest} rows for {fake.shape[1]} features: compare with the floor only, not across n")
+    if fewest <= NEIGHBOURS:
+        notes.append(f"{fewest} held-out rows are too few for precision, recall, density and coverage")
     if not real.independent:
         notes.append("nothing is held out: real rows are training rows")
     return notes
@@ -101,6 +103,11 @@ def _points(x: Tensor, dataset: Dataset, notes: list[str]) -> Block:
     statistic, p = kolmogorov_smirnov(x, held_out)
     figures: Block = {"energy_distance": energy_distance(x, held_out), "kl": None}
     figures["kolmogorov_smirnov"] = {"statistic": statistic, "p": p}
+    if (modes := dataset.modes) is not None:
+        found, share = on_modes(
+            torch.as_tensor(dataset.spec.x.to_user(x)), torch.as_tensor(modes.centres), modes.deviation
+        )
+        figures |= {"modes": len(modes.centres), "modes_found": found, "on_mode": share}
     if dataset.log_density is not None:
         fresh = torch.cat([part for part, _ in rows_of(dataset.train, len(x))])
         kl, error = divergence(held_out, x, fresh)

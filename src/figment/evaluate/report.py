@@ -40,6 +40,8 @@ METRICS = {
     "energy_distance": "distance of distributions of rows, from distances between rows",
     "kl": "KL(data || model) in nats, of rows whose density is known: by the model's density, else from samples",
     "kolmogorov_smirnov": "largest difference of a column's distribution functions, and how likely chance makes it",
+    "modes_found": "how many of a toy's peaks have a tenth of their share of samples at least, of `modes` there are",
+    "on_mode": "share of samples within three deviations of a peak, of toys that consist of them",
     "memorisation": "share of samples closer to a training item than held-out data is",
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",

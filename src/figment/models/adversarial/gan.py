@@ -37,7 +37,9 @@ class GANConfig(ModelConfig):
         "r1+r2", description="what bounds the discriminator's slope: penalties of it on real (r1), drawn (r2) or "
         "mixed examples (gradient-penalty), weights clipped, or normalised by their spectrum"
     )  # fmt: skip
-    gamma: float = pydantic.Field(1.0, ge=0, description="strength of a penalty; 1 is usual")
+    gamma: float | None = pydantic.Field(
+        None, ge=0, description="strength of a penalty (None: 1 for pictures, 0.1 for rows, whose modes are narrow)"
+    )
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
     critics: int = pydantic.Field(1, ge=1, le=100, description="updates of the discriminator to one of the generator")
@@ -63,7 +65,8 @@ class GANConfig(ModelConfig):
         spec = self.adapt(spec)
         if self.augment != "none" and not isinstance(spec.x, Image):
             raise UsageError(f"model.augment={self.augment} changes pictures, and {spec.name} has none: leave it out.")
-        return GAN(self.model_copy(update={"width": self.width or WIDTHS[self.size]}), spec)
+        gamma = (1.0 if isinstance(spec.x, Image) else 0.1) if self.gamma is None else self.gamma
+        return GAN(self.model_copy(update={"width": self.width or WIDTHS[self.size], "gamma": gamma}), spec)
 
 
 class GAN(Model, Learns, HasPrior):
@@ -75,7 +78,9 @@ class GAN(Model, Learns, HasPrior):
 
     def __init__(self, config: GANConfig, spec: Spec):
         super().__init__(config, spec)
-        assert config.width
+        assert config.width is not None
+        assert config.gamma is not None
+        self.gamma = config.gamma
         classes, width = spec.label.count if spec.label else 0, config.width
         judging, group = max(4, round(width * config.filters)), GROUP * config.deviation
         self.generator: nn.Module
@@ -110,7 +115,7 @@ class GAN(Model, Learns, HasPrior):
             drawn = self.generator(self.code(batch), label)
             x = self.shown(torch.cat([batch.x, drawn]), turn)
         lazily = turn.count % config.lazy == 0
-        penalty = config.regulariser if lazily and config.gamma > 0 and torch.is_grad_enabled() else "none"
+        penalty = config.regulariser if lazily and self.gamma > 0 and torch.is_grad_enabled() else "none"
         x.requires_grad_(penalty in ("r1+r2", "r1", "r2"))
         logits = self.judged(x, label)
         real, fake = logits.chunk(2)
@@ -121,12 +126,12 @@ class GAN(Model, Learns, HasPrior):
         if x.requires_grad:
             r1, r2 = (squares.mean() for squares in regularisers.squared_slope(logits, x).chunk(2))
             parts["slope"] = {"r1+r2": r1 + r2, "r1": r1, "r2": r2}[penalty]
-            loss = loss + config.lazy * config.gamma / 2 * parts["slope"]
+            loss = loss + config.lazy * self.gamma / 2 * parts["slope"]
         elif penalty == "gradient-penalty":
             mixed = regularisers.between(*x.chunk(2)).requires_grad_()
             squares = regularisers.squared_slope(self.discriminator(mixed, label), mixed)
             parts["slope"] = squares.sqrt().mean()
-            loss = loss + config.lazy * STEEP * config.gamma * regularisers.unit_slope(squares).mean()
+            loss = loss + config.lazy * STEEP * self.gamma * regularisers.unit_slope(squares).mean()
         if config.augment == "adaptive" and torch.is_grad_enabled():
             parts["share"] = self.share.copy_(
                 adapted(self.share, turn.mean(parts["accuracy"]), config.target, len(batch))
