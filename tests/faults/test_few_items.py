@@ -40,6 +40,15 @@ def test_one_held_out_item_alone_is_no_measure(tmp_path: Path) -> None:
     assert row["memorisation"] is None
 
 
+@pytest.mark.parametrize("test", [2, 5])
+def test_what_few_held_out_items_cannot_say_is_left_out_with_a_note(test: int, tmp_path: Path) -> None:
+    row = evaluate(trained("vae", tmp_path, test).path, n=50)
+    assert row["quality"]["split"] == "test"
+    assert row["quality"]["frechet"] >= 0
+    assert row["quality"]["precision"] is row["diversity"]["recall"] is row["diversity"]["coverage"] is None
+    assert f"{test} held-out rows are too few for precision" in " ".join(row["quality"]["notes"])
+
+
 @pytest.mark.parametrize(("test", "classified"), [(1, 10), (2, 1)])
 def test_items_are_classified_and_mapped_however_few_are_held_out(test: int, classified: int, tmp_path: Path) -> None:
     run = trained("vae", tmp_path, test, **{"model.latent": 60})

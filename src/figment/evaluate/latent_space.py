@@ -65,7 +65,8 @@ def latent_space(
         with suppress(ValueError):  # no factor varies among these rows
             found = informed(held_out.drawn.numpy(), held_out.known["attributes"].numpy(), factors)
             figures |= {"mig": found.mig, "gaps": dict(zip(found.names, found.gaps.tolist()))}
-    if samples is not None and net is not None and isinstance(model, CanDecode):
+    halved = len(held_out.x) >= 4  # a spread takes two rows of each half
+    if samples is not None and net is not None and isinstance(model, CanDecode) and halved:
         figures["decoded"] = _decoded(model, dataset, held_out, samples, net)
     return figures
 

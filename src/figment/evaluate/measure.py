@@ -33,8 +33,8 @@ def measure(
     """`quality`, `diversity` and `memorisation` of samples `(n, ...)` in model range, as in `evaluation.json`.
 
     `labels` `(n,)` are those the samples were asked for. The Fréchet distance is to all held-out rows (10,000 at
-    most); precision, recall, density and coverage are of as many samples as held-out rows, None below 6. Raises UsageError below 50
-    samples and FigmentError where samples are not finite.
+    most); precision, recall, density and coverage are of as many samples as held-out rows, None where those are 5 or
+    fewer. Raises UsageError below 50 samples and FigmentError where samples are not finite.
     """
     net = features if isinstance(features, FeatureNet) else features_for(dataset, features, progress)
     x = _delivered(samples, dataset)

@@ -10,6 +10,8 @@ from torch import Tensor
 from figment.core.errors import UsageError
 from figment.evaluate.neighbours import distances, nearest
 
+NEIGHBOURS = 5
+
 
 @dataclass(frozen=True)
 class Manifold:
@@ -25,7 +27,7 @@ class Manifold:
     coverage: float
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 5) -> Manifold:
+def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> Manifold:
     """Precision, recall, density and coverage of features `(N, F)` of real data and `(M, F)` of samples.
 
     Balls reach to the k-th nearest other row of the same set. Kynkäänniemi et al., "Improved precision and recall

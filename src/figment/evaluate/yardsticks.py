@@ -12,7 +12,7 @@ from figment.core.data import Dataset, Image
 from figment.evaluate import cache
 from figment.evaluate.features import FeatureNet
 from figment.evaluate.frechet import Moments, distance
-from figment.evaluate.prdc import prdc
+from figment.evaluate.prdc import NEIGHBOURS, prdc
 from figment.evaluate.reference import Reference, rows_of
 
 CLASSES = 50
@@ -22,7 +22,7 @@ CLASSES = 50
 class Yardsticks:
     """Fréchet distances of n real training rows to the held-out rows. `floor`: as they are; `one_class_missing`: the
     median over classes left out; `blurred`: by a Gaussian of 1 pixel. `real`: precision, recall, density and coverage
-    of real rows. None where the data has no classes, or is no picture."""
+    of real rows, empty where those are too few. None where the data has no classes, or is no picture."""
 
     floor: float
     one_class_missing: float | None
@@ -42,7 +42,7 @@ def yardsticks(dataset: Dataset, net: FeatureNet, real: Reference, n: int) -> Ya
         floor=distance(Moments.of(real.train[:n]), held_out),
         one_class_missing=_one_class_missing(real, held_out, n),
         blurred=_blurred(dataset, net, held_out, n),
-        real=asdict(prdc(real.held_out[:equal], real.train[:equal])),
+        real=asdict(prdc(real.held_out[:equal], real.train[:equal])) if equal > NEIGHBOURS else {},
     )
     cache.write(key, {}, asdict(found))
     return found
