@@ -114,10 +114,12 @@ class NaiveBayes(Model, Fits, HasLogProb, HasMasses, CanSample):
             raise UsageError("observation=gaussian gives a density: take binomial, categorical or bernoulli.")
         if self.config.observation != "binomial":
             return self.table
-        n, k = torch.tensor(self.trials, dtype=torch.float64), torch.arange(self.trials + 1, dtype=torch.float64)
-        ways = ((n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()).to(self.table)
-        fails, succeeds = self.table.clamp(min=torch.finfo(self.table.dtype).min).split(1, 2)
-        return ways + (n - k).to(self.table) * fails + k.to(self.table) * succeeds
+        k = torch.arange(self.trials + 1, dtype=torch.float64, device=self.device)
+        n = k[-1]
+        ways = (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
+        least, succeeds = torch.finfo(torch.float64).min, self.table[..., 1:].double()
+        fails = (-succeeds.expm1()).log()  # of the same p, as terms of hundreds of nats cancel
+        return (ways + (n - k) * fails.clamp(min=least) + k * succeeds.clamp(min=least)).to(self.table)
 
     def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         y, rows = self.spec.labels(c, len(x), x.device), x.flatten(1).to(self.table.dtype)
