@@ -212,6 +212,23 @@ def test_inversion(options):
     assert float(z.std()) == pytest.approx(1, abs=0.1)
 
 
+def test_completion_of_a_mixture():
+    """Of two distant clusters: a first number near one decides the second, one half way between leaves it open."""
+    spread, n = 0.3, 400
+    denoiser = Mixture(torch.tensor([[-1.0, 0.5], [1.0, -0.5]]), spread, path("straight"))
+    ways = sampler(denoiser, rows(2), Sampling(sampler="ddpm", steps=40, times=8))
+    mask = torch.tensor([1.0, 0.0]).expand(n, 2)
+    for known, share in ((-1.0, 1.0), (0.0, 0.5), (1.0, 0.0)):
+        x = ways.complete(torch.tensor([known, 9.0]).expand(n, 2), mask, {}, Noise(0, range(n)))
+        torch.testing.assert_close(x[:, 0], torch.full((n,), known))
+        high = x[:, 1] > 0
+        assert float(high.float().mean()) == pytest.approx(share, abs=0.12)
+        for side, centre in ((high, 0.5), (~high, -0.5)):
+            if int(side.sum()) > n / 4:
+                assert float(x[side, 1].mean()) == pytest.approx(centre, abs=0.12)
+                assert float(x[side, 1].std()) == pytest.approx(spread, rel=0.25)
+
+
 def test_guidance():
     """Weight 1 is none, 0 drops the condition, more goes further; a negative label replaces the empty one."""
     spec = rows(1, classes=2)

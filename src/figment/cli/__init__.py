@@ -14,6 +14,7 @@ def main() -> None:
     import figment.cli.attack
     import figment.cli.classify
     import figment.cli.colours
+    import figment.cli.complete
     import figment.cli.diagnose
     import figment.cli.explore
     import figment.cli.faces

@@ -275,6 +275,12 @@ class CanDenoise(ABC):
         """E[x | x_t, c] where x_t = alpha(t) x + sigma(t) noise; t `(B,)`, 0 is data, 1 is noise."""
 
 
+class CanComplete(ABC):
+    @abstractmethod
+    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """x where `mask` is 1; elsewhere drawn from p(x | x where it is 1, c): both `(B, ...)`, x in model range."""
+
+
 class CanTranslate(ABC):
     """Makes a picture from another. Learned from examples that have both, given or computed."""
 
@@ -313,10 +319,12 @@ class HasFeatures(ABC):
 class HasSampling(CanSample):
     """A family with choices at sampling time: `Sampling` is their frozen config, the command line's keys.
 
-    `invertible` are the choices under which `encode` and `decode` undo each other best, where any do.
+    `invertible` are the choices under which `encode` and `decode` undo each other best, where any do; `completion`
+    those under which it completes.
     """
 
     Sampling: ClassVar[type[Config]]
+    completion: ClassVar[Mapping[str, Any]] = {}
     invertible: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
@@ -332,7 +340,7 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, CanDenoise, CanTranslate, CanSegment, CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, CanDenoise, CanComplete, CanTranslate, CanSegment, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 

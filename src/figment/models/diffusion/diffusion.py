@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.model import (
+    CanComplete,
     CanDenoise,
     Denoised,
     HasBound,
@@ -91,7 +92,7 @@ class DiffusionConfig(ModelConfig):
 
 
 @final
-class Diffusion(Model, Learns, CanDenoise, HasBound, HasFlowLikelihood, HasSampling):
+class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelihood, HasSampling):
     """min E w(t) |target(x, noise) - network(alpha x + sigma noise, t, c)|^2.
 
     The bound is on the mass of 8-bit pictures, and on the density of rows. Sohl-Dickstein et al., "Deep unsupervised
@@ -99,6 +100,7 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasFlowLikelihood, HasSampl
     """
 
     Sampling: ClassVar[type[Choices]] = Choices
+    completion = {"sampler": "ddpm", "steps": 32}
     invertible = {"sampler": "heun", "steps": 50}
     config: DiffusionConfig
 
@@ -169,6 +171,11 @@ class Diffusion(Model, Learns, CanDenoise, HasBound, HasFlowLikelihood, HasSampl
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return self.with_sampling(Choices()).sample(c, noise)
+
+    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        ways = self.with_sampling(Choices(**self.completion))
+        assert isinstance(ways, Drawn)
+        return ways.complete(x, mask, c, noise)
 
     @property
     def evaluations(self) -> int:

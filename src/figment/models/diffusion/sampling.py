@@ -12,8 +12,9 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanDenoise, CanEncode, CanSample, HasPrior
+from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, HasPrior
 from figment.core.noise import Noise
+from figment.models.diffusion.completion import completed
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.samplers import (
     Denoise,
@@ -60,6 +61,8 @@ class Sampling(Config):
     threshold: float | None = pydantic.Field(
         None, gt=0.5, le=1, description="dynamic thresholding: the share of a picture's values that clip as they are"
     )
+
+    times: int = pydantic.Field(5, ge=1, le=100, description="completing: how often each step is taken")
 
     @pydantic.model_validator(mode="after")
     def _ordered(self) -> Sampling:
@@ -140,8 +143,8 @@ def thresholded(x: Tensor, share: float) -> Tensor:
 
 
 @final
-class Drawn(CanSample):
-    """Samples by steps that add fresh noise."""
+class Drawn(CanSample, CanComplete):
+    """Samples, and completes, by steps that add fresh noise."""
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
         self.denoiser, self.spec, self.sampling = denoiser, spec, sampling
@@ -157,6 +160,13 @@ class Drawn(CanSample):
         step = self.sampling.step(lambda: fresh.normal(shape))
         mean = _mean(self.denoiser, self.spec, c, self.sampling)
         return integrate(step, mean, noise.stream("prior").normal(shape), self.path)
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        shape, fresh = self.spec.x.shape, noise.stream("steps")
+        new = lambda: fresh.normal(shape).to(x)  # noqa: E731
+        mean, start = _mean(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
+        return completed(self.sampling.step(new), mean, x, mask, start, self.path, self.sampling.times, new)
 
 
 @final

@@ -1,0 +1,82 @@
+"""`figment complete`: what is known stays, what is missing is drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import short
+from figment import workbench
+from figment.cli.complete import app
+from figment.core.errors import UsageError
+from figment.explorer import completion
+from figment.explorer.scene import Scene
+from figment.pictures import read_recipe
+
+FEW = {"steps": 3, "times": 2}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return workbench.execute(short.plan("diffusion", "digits"), tmp_path_factory.mktemp("complete") / "run").path
+
+
+def rows(run: Path, word: str, **options: Any) -> torch.Tensor:
+    scene, choices = Scene(run, sampling=FEW), completion.Options(**{"count": 3, **options})
+    ways = completion.with_sampling(scene.model, {**scene.model.completion, **FEW})
+    return completion._row(scene, ways, word, completion.read(scene, word), choices)
+
+
+@pytest.mark.parametrize(
+    ("part", "missing"),
+    [("top", np.s_[:4, :]), ("bottom", np.s_[4:, :]), ("left", np.s_[:, :4]), ("centre", np.s_[2:6, 2:6])],
+)
+def test_what_is_known_stays(part: str, missing: Any, run: Path) -> None:
+    given, known, *filled = rows(run, "held:1", erase=part)[:, 0]
+    hole = torch.zeros(8, 8, dtype=torch.bool)
+    hole[missing] = True
+    for picture in filled:
+        torch.testing.assert_close(picture[~hole], given[~hole])
+        assert not torch.allclose(picture[hole], known[hole])
+    assert not torch.allclose(filled[0], filled[1])
+
+
+def test_masks_and_transparent_parts_say_the_same(run: Path, tmp_path: Path) -> None:
+    opacity = np.full((8, 8), 255, np.uint8)
+    opacity[5:] = 0
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    seen, hole = PIL.Image.fromarray(grey), PIL.Image.fromarray(255 - opacity)
+    seen.save(tmp_path / "whole.png")
+    hole.save(tmp_path / "mask.png")
+    seen.putalpha(PIL.Image.fromarray(opacity))
+    seen.save(tmp_path / "holed.png")
+    masked = rows(run, str(tmp_path / "whole.png"), mask=tmp_path / "mask.png")
+    holed = rows(run, str(tmp_path / "holed.png"))
+    torch.testing.assert_close(masked[1:], holed[1:])
+    assert bool((holed[1, 0, 5:] == 0).all())
+
+
+def test_the_command_writes_one_picture_and_says_what_it_cost(run: Path, tmp_path: Path) -> None:
+    words = [str(run), "held:0", "held:1", "--erase", "top", "-n", "2", "steps=3", "times=2", "--json"]
+    result = CliRunner().invoke(app, ["complete", *words, "--out", str(tmp_path / "x.png")])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["network_evaluations"] == 6
+    assert read_recipe(tmp_path / "x.png")["settings"] == {"erase": "top", "count": 2}
+
+
+def test_what_cannot_be_completed_is_told(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing is missing"):
+        rows(run, "held:0")
+    with pytest.raises(UsageError, match="sampler=ddpm"):
+        completion.complete(Scene(run, sampling={"sampler": "heun"}), ["held:0"], completion.Options(erase="top"))
+    other = workbench.execute(short.plan("vae", "digits"), tmp_path / "vae").path
+    with pytest.raises(UsageError, match="'vae' cannot complete"):
+        completion.complete(Scene(other), ["held:0"], completion.Options(erase="top"))
