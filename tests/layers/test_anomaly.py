@@ -20,8 +20,8 @@ from figment.core.errors import DataError, UsageError
 from figment.data import parse
 from figment.data.items import items
 from figment.evaluate.memorisation import auroc
+from figment.explorer.anomaly import heat
 from figment.explorer.scene import Scene
-from figment.latent.anomaly import Known, Normal, heat
 from figment.workbench import train
 
 
@@ -29,25 +29,6 @@ def test_auroc_counts_ties_half() -> None:
     normal, strange = torch.randint(0, 9, (200,)).double(), torch.randint(3, 12, (90,)).double()
     truth = np.repeat([0, 1], [200, 90])
     assert auroc(normal, strange) == pytest.approx(roc_auc_score(truth, torch.cat([normal, strange]).numpy()))
-
-
-def test_scores_are_calibrated_on_normal_items() -> None:
-    """Measures of any unit weigh alike; one normal item in twenty lies above the threshold."""
-    measures = torch.randn(4000, 2, dtype=torch.float64) * torch.tensor([0.01, 300.0]) + torch.tensor([5.0, -9.0])
-    normal = Normal.of(measures)
-    scores = normal.score(measures)
-    assert float(scores.mean()) == pytest.approx(0, abs=1e-6)
-    assert float((scores > normal.threshold).double().mean()) == pytest.approx(0.05, abs=0.001)
-    torch.testing.assert_close(normal.percentile(normal.scores)[[0, 2000]], torch.tensor([0.0, 50.0]).double())
-    step = torch.tensor([[0.01, 0.0], [0.0, 300.0]], dtype=torch.float64) + measures.mean(0)
-    assert normal.score(step)[0] == pytest.approx(float(normal.score(step)[1]), rel=0.05)
-
-
-def test_distances_of_codes_do_not_depend_on_their_units() -> None:
-    codes, seen = torch.randn(300, 3), torch.randn(5, 3)
-    units = torch.tensor([1.0, 100.0, 0.01])
-    expected = Known.of(codes).log_distance(seen)
-    torch.testing.assert_close(Known.of(codes * units).log_distance(seen * units), expected, atol=1e-3, rtol=0)
 
 
 def test_heat_is_where_a_picture_differs() -> None:

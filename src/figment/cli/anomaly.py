@@ -14,7 +14,9 @@ SHOWN = 20  # items listed without --json
 
 @app.command()
 def anomaly(
-    run: Annotated[Path, typer.Argument(help="A run of autoencoder, vae or with-prior, trained on normal items.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run, trained on normal items, of a family with a density or an encoder.")
+    ],
     data: Annotated[str, typer.Argument(help="What to judge: see `figment list datasets`.")],
     settings: Settings = None,
     normal: Annotated[list[str] | None, typer.Option(help="A label of DATA that is normal; again for more.")] = None,
@@ -29,6 +31,7 @@ def anomaly(
     from figment.cli.reports import show_figures
     from figment.core.config import parse_assignments
     from figment.data import parse
+    from figment.evaluate.outliers import MEANING
     from figment.explorer.anomaly import anomaly as judge
     from figment.explorer.files import destination, save
     from figment.explorer.scene import Scene
@@ -44,8 +47,18 @@ def anomaly(
     if as_json:
         _print_json(figures)
         return
-    scores = figures.pop("scores")
+    scores, by_score = figures.pop("scores"), figures.pop("by_score")
     show_figures(figures)
+    figure = "{:.3f}".format
+    table(
+        [
+            {"score": name, **{key: value if value is None else figure(value) for key, value in row.items()}}
+            | {"what it is": MEANING[name]}
+            for name, row in by_score.items()
+        ]
+    )
+    for row in scores[:SHOWN]:
+        del row["by"]
     table([{**row, "score": f"{row['score']:.2f}", "percentile": f"{row['percentile']:.1f}"} for row in scores[:SHOWN]])
     if len(scores) > SHOWN:
         typer.echo(f"... {len(scores) - SHOWN:,} more: --json lists all")

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset
 from figment.core.errors import UsageError
 from figment.core.model import HasBound, HasImportance, HasLogProb, Model
 from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.data.items import Items, items
-from figment.data.selection import SelectedConfig
 from figment.evaluate.likelihood import check_form, importance
-from figment.evaluate.memorisation import auroc
-from figment.evaluate.outliers import Scores, scores_of, typicality
+from figment.evaluate.outliers import JUDGED, TRAINING, Measures, Normal, Observer, fooled, some_of
 
 DRAWS = 32  # of codes, for a bound
-CHUNK = 250
-CALIBRATION = 5000  # held-out rows that thresholds are set by, at most
+CALIBRATION = 5000  # held-out items that limits are set by, at most
+PART = {"only", "without", "rows", "size", "limit", "crop", "binarise", "stream"}  # of data: how much, in what form
 
 
 @torch.no_grad()
@@ -58,57 +55,51 @@ def log_joint(model: Model, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Judged:
-    """Items as the model sees them: log p(y | x) `(N, K)`, and outlier scores by name `(N,)`."""
+    """log p(y | x) `(N, K)` of items, and what they measure."""
 
     posterior: Tensor
-    scores: Scores
+    measures: Measures
 
     @classmethod
-    def of(cls, model: Model, x: Tensor) -> Judged:
+    def of(cls, observer: Observer, x: Tensor) -> Judged:
         """Of items x in model range."""
+        x = x.to(observer.model.device)
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            joint = log_joint(model, x.to(model.device)).cpu()
-        return cls(joint.log_softmax(1), scores_of(model, x.to(model.device), joint.logsumexp(1)))
+            joint = log_joint(observer.model, x)
+        return cls(joint.log_softmax(1).cpu(), observer.see(x, joint.logsumexp(1)).measures)
 
     @classmethod
     def joined(cls, parts: Sequence[Judged]) -> Judged:
-        scores = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
-        return cls(torch.cat([part.posterior for part in parts]), scores)
+        measures = {name: torch.cat([part.measures[name] for part in parts]) for name in parts[0].measures}
+        return cls(torch.cat([part.posterior for part in parts]), measures)
 
     @property
     def surest(self) -> Tensor:
         """log p(y | x) of the likeliest label `(N,)`."""
         return self.posterior.amax(1)
 
-    def measured_from(self, normal: Tensor) -> Judged:
-        """With the score that needs the likelihood scores of normal rows `(M,)`."""
-        return replace(self, scores={**self.scores, "typicality": typicality(self.scores["likelihood"], normal)})
-
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused: rows whose label is less sure than `surest`, or with a score above `highest`."""
+    """What is refused: items whose label is less sure than `surest`, or that are stranger than `strangest`."""
 
+    normal: Normal
     surest: float
-    highest: dict[str, float]
+    strangest: float
 
     @classmethod
-    def of(cls, normal: Judged, fraction: float) -> Limits:
-        """Limits that refuse about `fraction` of normal rows: half of it as unsure, half as outliers by any score."""
-        if fraction == 0:
-            return cls(-np.inf, dict.fromkeys(normal.scores, np.inf))
-        share = fraction / 2
-        highest = {name: float(score.quantile(1 - share / len(normal.scores))) for name, score in normal.scores.items()}
-        return cls(float(normal.surest.quantile(share)), highest)
+    def of(cls, judged: Judged, fraction: float) -> Limits:
+        """Limits that refuse about `fraction` of normal items: half of it as unsure, half as strange."""
+        normal = Normal.of(judged.measures)
+        surest = float(judged.surest.quantile(fraction / 2)) if fraction else -math.inf
+        return cls(normal, surest, normal.limit(fraction / 2))
 
     def reasons(self, judged: Judged) -> list[str | None]:
-        """Why each row is refused: `unsure`, or the score it is an outlier by; None for those accepted."""
-        found: list[str | None] = ["unsure" if value < self.surest else None for value in judged.surest.tolist()]
-        for name, score in judged.scores.items():
-            for row in torch.nonzero(score > self.highest[name]).flatten().tolist():
-                found[row] = name
-        return found
+        """Why each item is refused: `strange`, `unsure`, or None for those accepted."""
+        strange = self.normal.score(judged.measures)[JUDGED] > self.strangest
+        unsure = judged.surest < self.surest
+        return ["strange" if a else "unsure" if b else None for a, b in zip(strange.tolist(), unsure.tolist())]
 
 
 def classify(
@@ -122,10 +113,11 @@ def classify(
     """Labels of the items of `data` by p(y | x) = p(x | y) p(y) / p(x); the share `reject` of normal items is refused.
 
     `n` items at most (None: all), of one `split` or of all. Limits are set on held-out items of the run's own data;
-    where `data` is that data, on one half of them, and the other half is classified. Returns `items` (name, label,
-    probability, why it was refused or None), `rejected`, and where the labels are known `accuracy` and
-    `accuracy_of_accepted`; for other data than the run's own `auroc`, how well each outlier score tells it from the
-    run's. Bishop, "Novelty detection and neural network validation" (1994). Raises UsageError, DataError.
+    where `data` is that data or a part of it, on one half of them, and held-out items that are not among those are
+    labelled. Returns `items` (name, label, probability, why it was refused or None), `rejected`, and where the labels
+    are known `accuracy` and `accuracy_of_accepted`; for other data than the run's own `auroc`, how well each score
+    tells it from the run's, and `remarks` on scores that are fooled. Bishop, "Novelty detection and neural network
+    validation" (1994). Raises UsageError, DataError.
     """
     from figment.data import parse
     from figment.workbench import load
@@ -139,46 +131,60 @@ def classify(
     if same and split is not None:
         raise UsageError("--split: this is the data the run learned from, of which held-out items are labelled.")
     check_form(model, own)
-    mixed = np.random.default_rng(0).permutation(len(own.held_out))
-    apart, rest = np.array_split(mixed, 2) if same else (mixed, mixed[:0])
-    normal = Judged.joined([Judged.of(model, part.x) for part in _gathered(own, apart[:CALIBRATION])])
-    usual = normal.scores["likelihood"]
-    limits = Limits.of(normal.measured_from(usual), reject)
-    total, parts = (len(rest), _gathered(own, rest)) if same else items(asked, model.spec, split)
-    names, listed, seen, skipped = model.spec.label.names, list[dict[str, Any]](), list[Judged](), dict[str, str]()  # type: ignore[union-attr]
+    log_joint(model, torch.zeros(1, *model.spec.x.shape, device=model.device))  # tells at once of a model that cannot
+    count = min(CALIBRATION, len(own.held_out) // 2 if same else len(own.held_out))
+    usual = list(some_of(own.held_out, max(1, count)))
+    observer = Observer.of(model, some_of(own.train, TRAINING))
+    limits = Limits.of(Judged.joined([Judged.of(observer, x) for x in usual]), reject)
+    if same:
+        held = next(name for name, part in own.splits.items() if part is own.held_out)
+        total, parts = items(_part_of(source, asked), model.spec, held)
+    else:
+        total, parts = items(asked, model.spec, split)
+    used = {key for x in usual for key in _keys(x)} if same else set()
+    label, listed, seen, skipped = model.spec.label, list[dict[str, Any]](), list[Judged](), dict[str, str]()
+    names = label.names if label else ()
     with watch("judging", min(total, n or total)) as advance:
         for part in parts:
             skipped |= part.faults
-            if part.names:
-                judged = Judged.of(model, part.x).measured_from(usual)
-                seen.append(judged)
-                listed += _listed(judged, limits, names, part)
+            fresh = _without(part, used)
+            if fresh.names:
+                seen.append(Judged.of(observer, fresh.x))
+                listed += _listed(seen[-1], limits, names, fresh)
             advance(len(part.names) + len(part.faults))
             if n is not None and len(listed) >= n:
                 break
     listed = listed[:n]
     figures: dict[str, Any] = {"model": model.config.kind, "data": str(data), "n": len(listed), "skipped": skipped}
-    figures |= {"calibrated_on": len(usual), **_counts(listed, names)}
+    figures |= {"calibrated_on": count, **_counts(listed, names)}
     if not same and seen:
-        strange, usual_too = Judged.joined(seen).scores, normal.measured_from(usual).scores
-        figures["auroc"] = {name: auroc(usual_too[name], score) for name, score in strange.items()}
+        figures["auroc"] = limits.normal.auroc(Judged.joined(seen).measures)
+        figures["remarks"] = fooled(figures["auroc"])
     return figures | {"items": listed}
 
 
-def _place(config: DataConfig) -> DataConfig:
-    """The data whose held-out items these are: however its folder is named, and however much of it was trained on."""
-    plain = {"rows": None} if isinstance(config, SelectedConfig) else {}
-    path = getattr(config, "path", None)
-    return config.model_copy(update=plain | ({"path": str(Path(path).resolve())} if path else {}))
+def _place(config: DataConfig) -> dict[str, Any]:
+    """What names the data, however its folder is written, whatever part of it is asked for and in what form."""
+    named = config.model_dump(exclude=PART)
+    return named | ({"path": str(Path(named["path"]).resolve())} if "path" in named else {})
 
 
-def _gathered(dataset: Dataset, rows: np.ndarray) -> Iterator[Items]:
-    """Held-out rows as items."""
-    label = dataset.spec.label
-    for start in range(0, len(rows), CHUNK):
-        batch = dataset.held_out.gather(rows[start : start + CHUNK])
-        labels = [label.names[k] for k in batch.c["label"].tolist()] if label else [None] * len(batch)
-        yield Items(batch.x, [f"held:{row}" for row in batch.rows], ["held_out"] * len(batch), labels, {})
+def _part_of(source: DataConfig, asked: DataConfig) -> DataConfig:
+    """The part that is asked for of a run's own data, in the form in which the run learned it."""
+    part = {"only", "without"} & set(type(source).model_fields)
+    return source.model_copy(update={name: getattr(asked, name) for name in part})
+
+
+def _keys(x: Tensor) -> list[bytes]:
+    """What tells items `(B, ...)` apart: their values, rounded."""
+    return [row.tobytes() for row in (x * 1000).round().to(torch.int32).numpy()]
+
+
+def _without(part: Items, used: set[bytes]) -> Items:
+    """Items other than those that limits were set by."""
+    kept = [i for i, key in enumerate(_keys(part.x)) if key not in used]
+    names, splits, labels = ([values[i] for i in kept] for values in (part.names, part.splits, part.labels))
+    return Items(part.x[kept], names, splits, labels, part.faults)  # type: ignore[arg-type]
 
 
 def _listed(judged: Judged, limits: Limits, names: Sequence[str], part: Items) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,83 +10,78 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from figment.core.data import Image
 from figment.core.errors import DataError, UsageError
-from figment.core.model import HasBound, HasImportance
 from figment.core.run import DataConfig
 from figment.data.items import Items, items
-from figment.evaluate.likelihood import importance
 from figment.evaluate.memorisation import auroc
+from figment.evaluate.outliers import CHUNK, JUDGED, TRAINING, Normal, Observer, Scores, fooled, some_of
 from figment.explorer.scene import Found, Scene
-from figment.latent.anomaly import THRESHOLD, Known, Normal, heat, log_error
-from figment.latent.codes import Code
 from figment.pictures import COLOURS, INK, drawing, rendered, sheet
 
-TRAINING, NORMAL = 10_000, 2000  # rows that codes are compared with, and that scores are calibrated on
-DRAWS = 8  # importance weights of a bound
+NORMAL = 2000  # held-out items that scores are set by, at most
 ACROSS, BANDS = 12, 2  # pictures shown
+THRESHOLD = 95.0  # percentile of normal items above which an item is called anomalous
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Gives items their scores: by how badly they are rebuilt, or by a bound on their log-probability where the model
-    has one, and by how far their codes lie from those of training items; labels are unknown to it.
+    """Gives items their scores, set by held-out items of the run's own data. See `evaluate.outliers`.
 
     An & Cho, "Variational autoencoder based anomaly detection using reconstruction probability" (2015).
     """
 
     scene: Scene
-    known: Known
+    observer: Observer
     normal: Normal
-    warmth: float  # of the hottest hundredth of normal pixels
+    warmth: float  # of the hottest hundredth of normal pixels; 0 where nothing is rebuilt
 
     @classmethod
     def of(cls, scene: Scene) -> Judge:
-        """From the training and held-out items of the run's own data. Raises UsageError for a model without encoder."""
-        if scene.codec.way != "encoder":
-            raise UsageError("`anomaly` rebuilds items in one pass: take a run of autoencoder, vae or with-prior.")
-        data = scene.dataset
-        rows = np.random.default_rng(0).permutation(len(data.train))
-        kept, apart = rows[:TRAINING], np.arange(min(NORMAL, len(data.held_out)))
-        if data.held_out is data.train:  # too little to hold any out: one half against the other
-            kept, apart = np.array_split(rows[:TRAINING], 2)
-        with torch.no_grad():
-            known = Known.of(torch.cat([_codes(scene, part.x) for part in _parts(scene, "train", kept)]))
-            seen = [_measured(scene, known, part.x) for part in _parts(scene, "held", apart)]
-        warm = torch.cat([maps.flatten() for _, _, maps in seen])
-        warmth = float(np.quantile(warm.cpu().numpy(), 0.99))
-        return cls(scene, known, Normal.of(torch.cat([measures for measures, _, _ in seen])), warmth)
+        """From training and held-out items of the run's own data. Raises UsageError where a model gives no measure."""
+        dataset = scene.dataset
+        alone = dataset.held_out is dataset.train  # too little to hold any out: one half is judged by the other
+        taken = min(TRAINING + NORMAL, len(dataset.train)) // 2 if alone else TRAINING
+        observer = Observer.of(scene.model, some_of(dataset.train, taken))
+        parts = list(some_of(dataset.held_out, taken + NORMAL if alone else NORMAL))
+        seen = [(x, observer.see(x)) for x in (torch.cat(parts)[taken:].split(CHUNK) if alone else parts)]
+        measures = {name: torch.cat([item.measures[name] for _, item in seen]) for name in seen[0][1].measures}
+        maps = [heat(x, item.rebuilt.cpu()).flatten() for x, item in seen if item.rebuilt is not None]
+        warmth = float(np.quantile(torch.cat(maps).numpy(), 0.99)) if maps else 0.0
+        return cls(scene, observer, Normal.of(measures), warmth)
 
-    @torch.no_grad()
-    def scores(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores `(B,)`, what items are rebuilt as `(B, ...)`, and where they differ: `(B, H, W)`, of rows `(B, D)`."""
-        measures, rebuilt, maps = _measured(self.scene, self.known, x)
-        return self.normal.score(measures), rebuilt, maps
+    @property
+    def threshold(self) -> float:
+        """The strangeness above which an item is called anomalous: one normal item in twenty is, too."""
+        return self.normal.limit(1 - THRESHOLD / 100)
 
-
-def _parts(scene: Scene, split: str, rows: np.ndarray, size: int = 500) -> Any:
-    return (scene.gather(split, np.sort(part)) for part in np.array_split(rows, -(-len(rows) // size)))
-
-
-def _codes(scene: Scene, x: Tensor) -> Tensor:
-    return scene.codec.coder.encode(x, scene.codec.conditions({}, len(x))).flatten(1).float()
+    def scores(self, x: Tensor) -> tuple[Scores, Tensor, Tensor]:
+        """All scores `(B,)`, what items are rebuilt as `(B, ...)` (themselves, where they are not), and where the two
+        differ: `(B, H, W)`, of rows `(B, D)`."""
+        seen = self.observer.see(x)
+        rebuilt = x if seen.rebuilt is None else seen.rebuilt.to(x)
+        return self.normal.score(seen.measures), rebuilt, heat(x, rebuilt)
 
 
-def _measured(scene: Scene, known: Known, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How strange items are by each measure `(B, P)`, what they are rebuilt as, and where they differ."""
-    model, c = scene.model, scene.codec.conditions({}, len(x))
-    z = model.encode(x, c)
-    y = scene.codec.decode(Code(z, c))
-    if isinstance(model, HasBound):
-        with torch.random.fork_rng():
-            torch.manual_seed(scene.seed)
-            bound = importance(model, DRAWS, x, c) if isinstance(model, HasImportance) else model.bound(x, c)
-        surprise = -bound.double().cpu()
-    else:
-        surprise = log_error(x, y)
-    maps = heat(x, y) if x.ndim == 4 else (x - y).square()
-    return torch.stack([surprise, known.log_distance(z.flatten(1).float())], 1), y, maps
+def heat(x: Tensor, y: Tensor) -> Tensor:
+    """(x - y)^2; of pictures its mean over channels, blurred by a Gaussian a 28th of the picture wide: `(B, C, H, W)`
+    twice -> `(B, H, W)`."""
+    if x.ndim != 4:
+        return (x - y).square()
+    error = (x - y).float().square().mean(1, keepdim=True)
+    sigma = max(error.shape[-2:]) / 28
+    reach = min(round(3 * sigma), min(error.shape[-2:]) - 1)
+    place = torch.arange(-reach, reach + 1, device=x.device)
+    weights = (-0.5 * (place / sigma) ** 2).exp()
+    weights = weights / weights.sum()
+    for kernel, pad in (
+        (weights.view(1, 1, 1, -1), (reach, reach, 0, 0)),
+        (weights.view(1, 1, -1, 1), (0, 0, reach, reach)),
+    ):
+        error = F.conv2d(F.pad(error, pad, mode="replicate"), kernel)
+    return error[:, 0]
 
 
 @dataclass
@@ -109,12 +104,10 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
     an item is called anomalous. The picture shows the worst: the item, what it is rebuilt as, where they differ.
 
     `normal` are the labels that are no anomalies (none: those that the run's data has); where the data has others too,
-    `auroc` says how well the score separates them. Raises UsageError, DataError.
+    `auroc` says how well the score separates them, and `by_score` how well the others do. Raises UsageError, DataError.
     """
     judge = Judge.of(scene)
-    rows: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    worst = Worst(ACROSS * BANDS)
+    rows, skipped, worst = list[dict[str, Any]](), dict[str, str](), Worst(ACROSS * BANDS)
     total, found = items(scene.alike(config), scene.model.spec, split)
     with scene.watch("judging", total) as advance:
         for part in found:
@@ -122,7 +115,7 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
             if part.names:
                 scores, rebuilt, maps = judge.scores(part.x.to(scene.model.device))
                 rows += _judged(judge, part, scores)
-                worst.add(scores, part.x, rebuilt.cpu(), maps.cpu(), _captions(part, scores))
+                worst.add(scores[JUDGED], part.x, rebuilt.cpu(), maps.cpu(), _captions(part, scores[JUDGED]))
                 advance(len(part.names) + len(part.faults))
     if not rows:
         raise DataError(f"nothing can be judged: {_faults(skipped)}.")
@@ -130,9 +123,9 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
     figures = {
         "items": len(rows),
         "anomalous": sum(row["anomalous"] for row in rows),
-        "threshold": judge.normal.threshold,
-        "normal_items": len(judge.normal.scores),
-        **_separation(scene, judge, rows, normal),
+        "threshold": judge.threshold,
+        "normal_items": len(judge.normal.scores[JUDGED]),
+        **_separation(judge, rows, normal),
         "skipped": skipped,
         "scores": rows,
     }
@@ -146,21 +139,13 @@ def _faults(skipped: Mapping[str, str]) -> str:
     return "; ".join(told[:3]) + ("; ..." if len(told) > 3 else "") if told else "there are no items"
 
 
-def _judged(judge: Judge, part: Items, scores: Tensor) -> list[dict[str, Any]]:
+def _judged(judge: Judge, part: Items, scores: Scores) -> Iterator[dict[str, Any]]:
     percentiles = judge.normal.percentile(scores).tolist()
-    return [
-        {
-            "name": name,
-            "split": split,
-            "label": label,
-            "score": score,
-            "percentile": percentile,
-            "anomalous": percentile > THRESHOLD,
-        }
-        for name, split, label, score, percentile in zip(
-            part.names, part.splits, part.labels, scores.tolist(), percentiles
-        )
-    ]
+    others = {name: values.tolist() for name, values in scores.items()}
+    for i, percentile in enumerate(percentiles):
+        named = {"name": part.names[i], "split": part.splits[i], "label": part.labels[i], "score": others[JUDGED][i]}
+        found = {"percentile": percentile, "anomalous": percentile > THRESHOLD}
+        yield named | found | {"by": {name: values[i] for name, values in others.items()}}
 
 
 def _captions(part: Items, scores: Tensor) -> list[str]:
@@ -168,27 +153,29 @@ def _captions(part: Items, scores: Tensor) -> list[str]:
     return [f"{name[:10]}  {score:.1f}" for name, score in zip(names, scores.tolist())]
 
 
-def _separation(
-    scene: Scene, judge: Judge, rows: Sequence[Mapping[str, Any]], normal: Sequence[str]
-) -> dict[str, float | list[str] | None]:
-    """AUROC of items of other labels than the normal ones: against those, and against the run's held-out items."""
+def _separation(judge: Judge, rows: Sequence[Mapping[str, Any]], normal: Sequence[str]) -> dict[str, Any]:
+    """AUROC of items of other labels than the normal ones: against those, and against the run's held-out items; and
+    the share of them that each score catches, with a limit that one normal item in twenty exceeds."""
     labels = {row["label"] for row in rows} - {None}
     unknown = set(normal) - labels
     if unknown:
         raise UsageError(
             f"--normal {', '.join(sorted(unknown))}: the data has no such label ({', '.join(sorted(labels))})."
         )
-    known = scene.dataset.spec.label
+    known = judge.scene.dataset.spec.label
     kept = set(normal) or labels & set(known.names if known else ())
-    scores = {
-        is_normal: torch.tensor(
-            [row["score"] for row in rows if (row["label"] in kept) == is_normal], dtype=torch.float64
-        )
-        for is_normal in (True, False)
-    }
-    against_held_out = auroc(judge.normal.scores, scores[False]) if len(scores[False]) else None
-    inside = auroc(scores[True], scores[False]) if len(scores[True]) and len(scores[False]) else None
-    return {"normal": sorted(kept), "auroc": inside, "auroc_against_held_out": against_held_out}
+    usual, strange = ([row["by"] for row in rows if (row["label"] in kept) == side] for side in (True, False))
+    table, against = dict[str, dict[str, float | None]](), dict[str, float]()
+    for name, held_out in judge.normal.scores.items():
+        mine, others = (torch.tensor([by[name] for by in side], dtype=torch.float64) for side in (usual, strange))
+        table[name] = dict.fromkeys(("auroc", "auroc_against_held_out", "caught"))
+        if strange:
+            against[name] = auroc(held_out, others)
+            caught = float((others > judge.normal.limit(1 - THRESHOLD / 100, name)).double().mean())
+            inside = auroc(mine, others) if usual else None
+            table[name] = {"auroc": inside, "auroc_against_held_out": against[name], "caught": caught}
+    both = {key: table[JUDGED][key] for key in ("auroc", "auroc_against_held_out")}
+    return {"normal": sorted(kept), **both, "by_score": table, "remarks": fooled(against)}
 
 
 def _sheet(judge: Judge, worst: Worst) -> PIL.Image.Image:
@@ -198,16 +185,13 @@ def _sheet(judge: Judge, worst: Worst) -> PIL.Image.Image:
     captions: list[list[str]] = []
     for first in range(0, len(worst.shown), ACROSS):
         x, y, maps, names = zip(*worst.shown[first : first + ACROSS])
-        for part in (
-            form.to_user(torch.stack(x)),
-            form.to_user(torch.stack(y)),
-            _coloured(torch.stack(maps), judge.warmth),
-        ):
-            cells.append(list(part))
-            captions.append([""] * len(names))
-        captions[-3] = list(names)
-    rows = ["item", "rebuilt", "difference"] * (len(cells) // 3)
-    title = f"{judge.scene.title}: the strangest items (normal: about 0, threshold {judge.normal.threshold:.1f})"
+        lines = [form.to_user(torch.stack(x))]
+        if judge.warmth:
+            lines += [form.to_user(torch.stack(y)), _coloured(torch.stack(maps), judge.warmth)]
+        cells += [list(line) for line in lines]
+        captions += [list(names), *([""] * len(names) for _ in lines[1:])]
+    rows = ["item", "rebuilt", "difference"] * (len(cells) // 3) if judge.warmth else []
+    title = f"{judge.scene.title}: the strangest items (normal: about 0, threshold {judge.threshold:.1f})"
     return sheet(cells, rows, captions=captions, title=title)
 
 
@@ -222,11 +206,13 @@ def _histogram(judge: Judge, rows: Sequence[Mapping[str, Any]]) -> PIL.Image.Ima
     """Scores of the run's held-out items and of those that were judged."""
     figure, axes = drawing(6.4, 3.6)
     given = np.array([row["score"] for row in rows])
-    both = np.concatenate([judge.normal.scores.numpy(), given])
+    both = np.concatenate([judge.normal.scores[JUDGED].numpy(), given])
     edges = np.linspace(both.min(), np.quantile(both, 0.99), 60)
-    axes.hist(judge.normal.scores.numpy(), edges, density=True, color=COLOURS[0], alpha=0.6, label="held-out data")
+    axes.hist(
+        judge.normal.scores[JUDGED].numpy(), edges, density=True, color=COLOURS[0], alpha=0.6, label="held-out data"
+    )
     axes.hist(given.clip(*edges[[0, -1]]), edges, density=True, color=COLOURS[1], alpha=0.6, label="judged")
-    axes.axvline(judge.normal.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.axvline(judge.threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set(xlabel="score", ylabel="density", title=judge.scene.title)
     axes.legend(frameon=False, fontsize=8)
     return rendered(figure)

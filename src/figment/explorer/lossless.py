@@ -63,18 +63,24 @@ def _stated_bits(scene: Scene, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
 
 def _picture(scene: Scene, x: Tensor, ours: Tensor, png: Tensor, raw: int) -> PIL.Image.Image:
     """Pictures in the order of what they cost, over the costs of all."""
-    figure, axes = drawing(10.8, 6.4)
+    figure, axes = drawing(10.8, 5.8)
     axes.remove()
-    places = figure.add_gridspec(2, 1, height_ratios=(1, 1.5))
+    places = figure.add_gridspec(2, 1, height_ratios=(0.45, 1.5))
     shown, plot = panel(figure, places[0]), panel(figure, places[1])
     order = ours.argsort()
     chosen = order[torch.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).round().long()]
     pixels = scene.model.spec.x.to_user(x[chosen])
-    shown.imshow(sheet([list(pixels)], captions=[[f"{float(ours[i]):.0f} bytes" for i in chosen]]))
+    shown.imshow(sheet([list(pixels)], captions=[[f"{float(ours[i]):,.0f} bytes" for i in chosen]]))
     shown.axis("off")
     edges = np.linspace(float(torch.minimum(ours, png).min()), float(torch.maximum(ours, png).max()), 60)
-    for values, colour, name in ((ours, COLOURS[0], scene.title), (png, COLOURS[1], "PNG")):
-        plot.hist(values.numpy(), bins=edges, color=colour, alpha=0.7, label=f"{name}: {float(values.mean()):.0f}")
+    for values, colour, name in ((ours, COLOURS[0], scene.model.config.kind), (png, COLOURS[1], "PNG")):
+        plot.hist(
+            values.numpy(), bins=edges, color=colour, alpha=0.7, label=f"{name}: {float(values.mean()):,.0f} on average"
+        )
+    if edges[0] < raw < edges[-1]:
+        plot.axvline(raw, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
+    plot.xaxis.set_major_formatter("{x:,.0f}")
     plot.set(xlabel=f"bytes a picture (raw: {raw:,})", ylabel="pictures")
+    figure.suptitle(f"{scene.title}: {len(x):,} held-out pictures without loss", color=INK, fontsize=11)
     plot.legend(frameon=False, labelcolor=INK)
     return rendered(figure)

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from figment.evaluate.memorisation import auroc
+from figment.evaluate.outliers import JUDGED
 from figment.explorer.anomaly import Judge
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, pictures, plate
@@ -32,8 +33,8 @@ def make(stage: Stage) -> Told:
     figures: dict[str, Any] = {
         stage.names[label]: {
             "auroc": auroc(usual, strange),
-            "caught": float((strange > judges[label].normal.threshold).double().mean()),
-            "false_alarms": float((usual > judges[label].normal.threshold).double().mean()),
+            "caught": float((strange > judges[label].threshold).double().mean()),
+            "false_alarms": float((usual > judges[label].threshold).double().mean()),
         }
         for label, (usual, strange) in scores.items()
     }
@@ -52,7 +53,7 @@ def make(stage: Stage) -> Told:
     rows = [
         [_row(first, items_of(stage, chosen[0]), f"The label {stage.names[chosen[0]]}, never seen in training"),
          _row(first, spoilt, "Seen labels, with a square inverted")],
-        [_histogram(stage.names[label], *scores[label], judges[label].normal.threshold) for label in chosen],
+        [_histogram(stage.names[label], *scores[label], judges[label].threshold) for label in chosen],
     ]  # fmt: skip
     return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims)
 
@@ -70,7 +71,8 @@ def usual_of(stage: Stage, label: int) -> Tensor:
 
 def judged(stage: Stage, judge: Judge, label: int) -> tuple[Tensor, Tensor]:
     """Scores of held-out items of the labels that were learned, and of items of the one that was left out."""
-    return judge.scores(usual_of(stage, label))[0], judge.scores(items_of(stage, label))[0]
+    usual, strange = (judge.scores(x)[0][JUDGED] for x in (usual_of(stage, label), items_of(stage, label)))
+    return usual, strange
 
 
 def damaged(stage: Stage, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from figment.core.data import ArraySplit, Dataset, Image
 from figment.core.model import Budget
 from figment.evaluate.memorisation import auroc
-from figment.evaluate.outliers import MEANING, scores_of, typicality
+from figment.evaluate.outliers import JUDGED, MEANING, Normal, Observer
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, bars, curves, pictures, plate
 from figment.models.classical.gaussian_mixture import GaussianMixtureConfig
@@ -20,8 +20,8 @@ from figment.pictures import COLOURS
 
 TEXTURE = 0.5  # deviation of the noise laid over pictures, in model range
 PLANE, COMPONENTS = 40, 10
-ROWS, JUDGED, SHOWN = 5000, 500, 12  # pictures learned from, judged, shown
-SCORES = ("likelihood", "reconstruction", "typicality", "complexity")
+ROWS, ASKED, SHOWN = 5000, 500, 12  # pictures learned from, asked about, shown
+SCORES = ("likelihood", "reconstruction", "typicality", "ratio", "complexity", JUDGED)
 OWN, OTHER = COLOURS[0], COLOURS[1]
 
 Scores = dict[str, tuple[Tensor, Tensor]]  # of pictures of the kind learned from, and of the other, by name
@@ -45,18 +45,17 @@ def judged(stage: Stage, learned: Tensor, own: Tensor, other: Tensor) -> Scores:
     model = config.build(spec)
     for _ in model.fit(Dataset(spec, {"train": ArraySplit(spec, stored(form, learned), {})}, "kind"), Budget()):
         pass
-    own, other = (form.to_model(stored(form, x)) for x in (own, other))
-    found = [dict(scores_of(model, x, model.log_prob(x, {}))) for x in (own, other)]
-    usual = found[0]["likelihood"]
-    for scores in found:
-        scores["typicality"] = typicality(scores["likelihood"], usual)
+    observer = Observer.of(model, [form.to_model(stored(form, learned))])
+    seen = [observer.see(form.to_model(stored(form, x))).measures for x in (own[::2], own[1::2], other)]
+    normal = Normal.of(seen[0])
+    found = [normal.score(measures) for measures in seen[1:]]
     return {name: (found[0][name], found[1][name]) for name in SCORES}
 
 
 def make(stage: Stage) -> Told:
     train = stage.dataset.train
     smooth = train.gather(np.random.default_rng(0).permutation(len(train))[:ROWS]).x
-    held = stage.held_out.x[:JUDGED]
+    held = stage.held_out.x[:ASKED]
     rough, held_rough = textured(smooth, stage.seed), textured(held, stage.seed + 1)
     learned_rough = judged(stage, rough, held_rough, held)
     learned_smooth = judged(stage, smooth, held, held_rough)
@@ -71,19 +70,19 @@ def make(stage: Stage) -> Told:
               f"log p(x) {mean['smooth']:.0f} against {mean['textured']:.0f} nats on average; AUROC {raw[0]:.2f}",
               raw[0] < 0.5),
         Claim("The other way round raw likelihood is right", f"AUROC {raw[1]:.2f}", raw[1] > 0.9),
-        Claim("What PNG needs, taken off, mends it", f"AUROC {found['complexity'][0]:.2f}",
+        Claim("What a compressor needs, taken off, mends it", f"AUROC {found['complexity'][0]:.2f}",
               found["complexity"][0] > 0.9),
         Claim("Some score tells both ways, at 0.9 at least", f"{best}: {found[best][0]:.2f} and {found[best][1]:.2f}",
               both[best] >= 0.9),
     ]  # fmt: skip
     form = stage.dataset.spec.x
-    tints = [OTHER, OTHER, COLOURS[2], COLOURS[2]]
+    tints = [OTHER, OTHER, *[COLOURS[2]] * 4]
     rows = [
         [pictures("Learned from, and never seen", form.to_user(torch.cat([held_rough[:SHOWN], held[:SHOWN]])),
                   min(SHOWN, len(held)), names=["textured", "smooth"], margin=1.0)],
         [_two("log p(x) by the model of textured pictures", [-score for score in learned_rough["likelihood"]],
               "Blue: new textured pictures. Orange: smooth ones, which lie to the right: likelier."),
-         _two("The same, less what PNG needs", [-score for score in learned_rough["complexity"]],
+         _two("The same, less what WebP needs", [-score for score in learned_rough["complexity"]],
               "A likelihood ratio to a general compressor: smooth ones lie to the left.")],
         [_bars("Learned textured: are smooth ones strange?", {name: pair[0] for name, pair in found.items()}, tints),
          _bars("Learned smooth: are textured ones strange?", {name: pair[1] for name, pair in found.items()}, tints)],

@@ -14,6 +14,7 @@ from figment.core.data import Image
 from figment.data import faces
 from figment.data.digits import DigitsConfig
 from figment.evaluate.bayes import Judged, Limits
+from figment.evaluate.outliers import JUDGED, TRAINING, Observer, some_of
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.pictures import COLOURS, INK
@@ -29,12 +30,11 @@ def make(stage: Stage) -> Told:
     held = stage.dataset.held_out
     mixed = np.random.default_rng(0).permutation(len(held))
     known, asked_of = (held.gather(rows[:MOST]) for rows in np.array_split(mixed, 2))
-    normal, asked = (Judged.of(scene.model, batch.x) for batch in (known, asked_of))
-    usual = normal.scores["likelihood"]
-    normal, asked = normal.measured_from(usual), asked.measured_from(usual)
+    observer = Observer.of(scene.model, some_of(stage.dataset.train, TRAINING))
+    normal, asked = (Judged.of(observer, batch.x) for batch in (known, asked_of))
     limits = Limits.of(normal, REFUSED)
     strange = strangers(stage)
-    others = {name: Judged.of(scene.model, x).measured_from(usual) for name, x in strange.items()}
+    others = {name: Judged.of(observer, x) for name, x in strange.items()}
     refused = {name: refusals(limits, items) for name, items in {"own, held out": asked, **others}.items()}
     right = asked.posterior.argmax(1) == asked_of.c["label"]
     accepted = torch.tensor([reason is None for reason in limits.reasons(asked)])
@@ -129,25 +129,28 @@ def _captioned(heading: str, stage: Stage, x: Tensor, said: list[str]) -> Panel:
 
 
 def _scores(asked: Judged, others: Mapping[str, Judged], limits: Limits, refused: Mapping[str, float]) -> Panel:
+    scores = {
+        name: limits.normal.score(items.measures)[JUDGED] for name, items in {"own, held out": asked, **others}.items()
+    }
+    shift = 1 - min(float(values.min()) for values in scores.values())
+
     def draw(axes: Any) -> None:
-        floor = float(asked.scores["likelihood"].min())
-        shift = 1 - floor
-        for (name, items), colour in zip({"own, held out": asked, **others}.items(), COLOURS):
-            values = np.log10(items.scores["likelihood"].numpy() + shift)
-            axes.hist(values, 60, color=colour, alpha=0.65, label=f"{name}: {refused[name]:.1%} refused")
-        axes.axvline(np.log10(limits.highest["likelihood"] + shift), color=INK, linewidth=1.3, linestyle=(0, (5, 3)))
+        for (name, values), colour in zip(scores.items(), COLOURS):
+            shown = np.log10(values.numpy() + shift)
+            axes.hist(shown, 60, color=colour, alpha=0.65, label=f"{name}: {refused[name]:.1%} refused")
+        axes.axvline(np.log10(limits.strangest + shift), color=INK, linewidth=1.3, linestyle=(0, (5, 3)))
         axes.set(yticks=[])
         axes.legend(frameon=False, fontsize=11)
 
-    return curves("How unlikely a picture is", draw, "-log p(x) above that of the likeliest picture, as a power of "
-                  "ten; dashed: the limit.", ("log10 nats", ""), 2.4)  # fmt: skip
+    caption = "Deviations from normal pictures, above the least strange one, as a power of ten; dashed: the limit."
+    return curves("How strange a picture is", draw, caption, ("log10 deviations", ""), 2.4)
 
 
 TEXT = """
 A classifier must give a label to whatever it is shown. A model of p(x | y) for each label can do more: it knows
 p(x) = sum p(x | y) P(y), how likely a picture is at all, and may refuse. Limits were set so that {asked:.0%} of normal
-pictures are refused, half as unsure of the label, half as unlike anything known (by likelihood, by how typical the
-likelihood is, by its excess over what PNG needs, by the error of rebuilding).
+pictures are refused, half as unsure of the label, half as strange: by a likelihood that is low, or low for what a
+compressor needs, or that seldom comes with such a need, and by how far the code is from known ones.
 
 Of held-out pictures of its own kind {own:.1%} were refused, and of those accepted {accepted:.1%} got the right label,
 of all {all:.1%}. Of other kinds were refused: {strange}. The labels alone would not have told: P(y | x) was above 0.99
