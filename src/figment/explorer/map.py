@@ -128,17 +128,18 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     figures |= {"gaps": float(survey.missing(survey.draws).mean()), "coloured_by": colouring and colouring.name}
     if colouring is not None and colouring.levels:
         figures |= classes(survey, colouring)
+    heading = f"{scene.title}: codes of {len(survey.shown.codes):,} held-out items"
     if survey.dimensions == 2:
         plane = survey.plane(options.cells)
         decoded = survey.decode(plane.points)
         steps = space.steps(decoded.numpy(), options.cells)
         figures["jump"] = {"largest": float(steps.max()), "over_mean": float(steps.max() / steps.mean())}
-        image = map_picture.of_plane(spec, survey, colouring, figures, plane, decoded)
+        image = map_picture.of_plane(heading, spec, survey, colouring, figures, plane, decoded)
     else:
         laid = space.embedded(survey.shown.codes, scene.seed)
         flat, variance = space.principal(survey.shown.codes)
         figures["principal_variance"] = variance.tolist()
-        image = map_picture.of_projections(spec, survey, colouring, flat, laid)
+        image = map_picture.of_projections(heading, spec, survey, colouring, flat, laid)
     return Found({**figures, "remarks": remarks(spec, colouring)}, image)
 
 

@@ -40,6 +40,7 @@ def palette(count: int) -> list[str]:
 
 
 def of_plane(
+    heading: str,
     spec: Spec,
     survey: Survey,
     colouring: Colouring | None,
@@ -49,7 +50,7 @@ def of_plane(
 ) -> PIL.Image.Image:
     """Codes over the areas of their levels; what the plane decodes to, faded where no data is near; areas as bars."""
     bars = bool(colouring and colouring.levels)
-    figure, places = _figure(15.6 if bars else 12.8, 6.4, 1, [1, 1, 0.32][: 2 + bars])
+    figure, places = _figure(heading, 15.6 if bars else 12.8, 6.6, 1, [1, 1, 0.32][: 2 + bars])
     codes = panel(figure, places[0, 0])
     _areas(codes, survey, colouring)
     _points(codes, survey.shown.codes, colouring, size=9)
@@ -67,15 +68,15 @@ def of_plane(
 
 
 def of_projections(
-    spec: Spec, survey: Survey, colouring: Colouring | None, flat: np.ndarray, laid: np.ndarray
+    heading: str, spec: Spec, survey: Survey, colouring: Colouring | None, flat: np.ndarray, laid: np.ndarray
 ) -> PIL.Image.Image:
     """Codes on two principal components and laid out by t-SNE; there also as pictures, framed in their colour."""
     pictures = isinstance(spec.x, Image)
     if pictures:
-        figure, places = _figure(14.6, 8.6, 2, [0.42, 1])
+        figure, places = _figure(heading, 14.6, 8.8, 2, [0.42, 1])
         cells = [places[0, 0], places[1, 0]]
     else:
-        figure, places = _figure(10.4, 5.4, 1, [1, 1])
+        figure, places = _figure(heading, 10.4, 5.6, 1, [1, 1])
         cells = [places[0, 0], places[0, 1]]
     for cell, points, title in zip(cells, (flat, laid), ("two principal components", "t-SNE")):
         axes = panel(figure, cell)
@@ -113,9 +114,10 @@ def thumbnails(spec: Spec, x: Tensor, points: np.ndarray, colouring: Colouring |
     return sheet
 
 
-def _figure(width: float, height: float, rows: int, widths: list[float]) -> tuple[Any, Any]:
+def _figure(heading: str, width: float, height: float, rows: int, widths: list[float]) -> tuple[Any, Any]:
     figure, axes = drawing(width, height)
     axes.remove()
+    figure.suptitle(heading, color=INK, fontsize=13)
     return figure, figure.add_gridspec(rows, len(widths), width_ratios=widths)
 
 

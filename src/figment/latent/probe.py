@@ -43,9 +43,10 @@ class LinearProbe:
     def of(cls, z: np.ndarray, y: np.ndarray) -> LinearProbe:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         mean, scale = z.mean(0), z.std(0) + 1e-6
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1, "blas"):  # as those of small matrices wait for each other
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = LogisticRegression(max_iter=200, tol=1e-3).fit((z - mean) / scale, y)
         weight, bias = fitted.coef_ / scale, fitted.intercept_

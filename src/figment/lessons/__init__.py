@@ -70,6 +70,8 @@ def teach(
     Models are trained in `out`/runs and found there again. `data` instead of the lesson's own; `effort` multiplies all
     training steps. `watch(name)` follows the training of a model. Raises UsageError, DataError, Diverged, Stopped.
     """
+    from threadpoolctl import threadpool_limits
+
     from figment.core.run import check_name
     from figment.core.training import Stopped
     from figment.lessons.lesson import Stage
@@ -85,7 +87,8 @@ def teach(
         stage.check(lesson)
     begun, cpu = time.perf_counter(), time.process_time()
     try:
-        told = lesson.make(stage)
+        with threadpool_limits(1, "blas"):  # of small matrices: beside other work, threads wait for each other
+            told = lesson.make(stage)
     except Stopped as stop:
         raise Stopped(stop.number, "the same command.") from None
     seconds = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
