@@ -64,9 +64,7 @@ def test_a_file_cut_short_is_a_usage_error():
         Stack.from_bytes(b"1234567", 4)
 
 
-@pytest.mark.parametrize(
-    ("binary", "observation"), [(True, "bernoulli"), (True, "categorical"), (False, "categorical")]
-)
+@pytest.mark.parametrize(("binary", "observation"), [(True, "bernoulli"), (False, "categorical")])
 def test_pictures_cost_what_a_factorised_model_says(binary: bool, observation: str):
     generator = np.random.default_rng(0)
     dark = generator.uniform(size=(1, 5, 4)) ** 3
