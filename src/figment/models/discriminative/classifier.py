@@ -67,9 +67,14 @@ class Classifier(Model, Learns, CanClassify):
             eps = self.config.defence * min(1.0, (turn.progress + 0.01) / RAMP)
             attack = Attack(norm=self.config.norm, eps=eps, steps=self.config.attack_steps)
             x = attacked(self.class_log_prob, x, y, attack)
-        logits = self.network(x, None)
+        logits = self.logits(x)
         accuracy = (logits.detach().argmax(1) == y).float().mean()
-        return Loss(F.cross_entropy(logits.float(), y), {"accuracy": accuracy})
+        return Loss(F.cross_entropy(logits, y), {"accuracy": accuracy})
+
+    def logits(self, x: Tensor) -> Tensor:
+        """`(B, K)`, of pictures with black at 0 and white at 1: what is usually black then teaches weights nothing,
+        and a change of it finds them as they were drawn."""
+        return self.network((x + 1) / 2 if x.ndim == 4 else x, None).float()
 
     def class_log_prob(self, x: Tensor) -> Tensor:
-        return self.network(x, None).float().log_softmax(1)
+        return self.logits(x).log_softmax(1)
