@@ -60,6 +60,8 @@ def test_lost_modes_are_told_once_a_run_is_no_longer_young() -> None:
     assert names(narrow, 0.5) == ["mode collapse"]
     assert names(narrow, 0.1) == []
     assert names(game(discriminator__coverage=0.6), 0.5) == []
+    lost = game(discriminator__coverage=0.0, discriminator__accuracy=1.0)
+    assert names(lost, 0.5) == ["discriminator wins"], "nothing is near the data, and the generator has not won"
 
 
 def test_a_flow_that_does_not_invert_is_told_with_the_remedy() -> None:
@@ -122,7 +124,7 @@ def test_the_remedy_is_what_the_run_lacks() -> None:
         "model.regulariser": "r1+r2",
     }
     assert of(objective="minimax") == {"model.objective": "relativistic"}
-    assert of() == {"model.deviation": True}
+    assert of() == {"training.lr": pytest.approx(1e-3 / 3)}
     assert remedy("mode collapse", {"model": {"kind": "vae"}}) == {}
 
 
