@@ -126,8 +126,16 @@ def test_a_factor_of_one_level_is_nothing_to_hold_fixed_or_to_turn(tmp_path: Pat
     scene = Scene(workbench.execute(short.plan("vae", str(folder)), tmp_path / "run").path)
     assert explore(scene, "attribute", ["smile"], {"steps": 3, "count": 2}).figures["others_held_fixed"]
     for name in ("background=mint", "background"):
-        with pytest.raises(UsageError, match="on one side of it|none of that name"):
+        with pytest.raises(UsageError, match=r"on one side of it|none of that name"):
             explore(scene, "attribute", [name], {})
+
+
+def test_few_examples_are_of_both_sides() -> None:
+    target = torch.tensor([float("nan")] * 3 + [1.0] * 6 + [0.0] * 91)
+    kept = attribute._kept(target, 10)
+    assert kept.tolist() == sorted(kept.tolist())
+    assert sorted(target[kept].tolist()) == [0.0] * 5 + [1.0] * 5
+    assert attribute._kept(target, 1000).tolist() == list(range(3, 100))
 
 
 def test_a_level_is_a_name_and_no_setting() -> None:

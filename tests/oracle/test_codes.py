@@ -13,12 +13,15 @@ from figment.core.data import Batch, Classes, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, HasPosterior, HasPrior
 from figment.core.noise import Noise
+from figment.latent import codes as module
 from figment.latent.arithmetic import combine, parse_sum
 from figment.latent.codes import Code, Codec, psnr
 from figment.latent.interpolate import even_times, jump, linear, path, spherical, step_sizes
 from figment.latent.neighbours import nearest_rows
+from figment.latent.operations import operations
 from figment.latent.traverse import axes_of, change, walk
 from figment.nn.generator import Generator
+from figment.pixels import inversion
 from figment.pixels.inversion import distance, off_sphere
 
 SPEC = Spec(
@@ -222,3 +225,14 @@ def test_what_has_no_codes_says_who_has() -> None:
 
     with pytest.raises(UsageError, match="autoencoder"):
         Codec(Bare())
+
+
+def test_of_slow_codes_as_many_items_as_their_operations_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search takes so many evaluations of a generator, each counted by its products of matrices."""
+    assert operations(lambda: torch.ones(7, 3) @ torch.ones(3, 5)) == 2 * 7 * 3 * 5
+    searched = Codec(Drawing())
+    once = operations(lambda: Drawing().decode(torch.zeros(1, 6), searched.conditions({}, 1)))
+    monkeypatch.setattr(module, "OPERATIONS", 50 * inversion.EVALUATIONS * once)
+    assert [searched.affordable(most) for most in (30, 60)] == [30, 50]
+    assert searched.affordable(60, fewest=55) == 55
+    assert Codec(Plane()).affordable(2000) == 2000

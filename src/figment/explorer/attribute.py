@@ -21,6 +21,7 @@ from figment.explorer.inputs import Chosen, choose, from_file, varied
 from figment.explorer.scene import Found, Scene
 from figment.latent.attribute import Direction, auroc, columns, cosine, direction, halves
 from figment.latent.codes import Code
+from figment.latent.probe import draw_labelled
 from figment.pictures import sheet
 
 EXAMPLES = {"encoder": 5000, "equation": 200, "search": 60}  # training items, by what encoding one costs
@@ -152,17 +153,27 @@ def _examples(scene: Scene, words: Sequence[str], options: Options) -> Examples:
     if len(words) != 1:
         names = ", ".join(attributes(scene.dataset.spec)) or "none: give --positive FOLDER and --negative FOLDER"
         raise UsageError(f"attribute: name one. {scene.dataset.spec.name} knows {names}.")
-    count = min(EXAMPLES[scene.codec.way], len(scene.dataset.train))
-    batch = scene.dataset.train.gather(np.sort(np.random.default_rng(0).permutation(len(scene.dataset.train))[:count]))
+    rows = np.random.default_rng(0).permutation(len(scene.dataset.train))[: EXAMPLES["encoder"]]
+    batch = scene.dataset.train.gather(np.sort(rows))
     target, others = targets(scene.dataset.spec, batch, words[0])
     known = target[target.isfinite()]
     if min(int(halves(known).sum()), int((~halves(known)).sum())) < FEWEST:
-        raise UsageError(f"attribute {words[0]}: fewer than {FEWEST} of {count} training items are on one side of it.")
-    return Examples(words[0], _codes(scene, batch.x, batch), target, others)
+        raise UsageError(
+            f"attribute {words[0]}: fewer than {FEWEST} of {len(rows)} training items are on one side of it."
+        )
+    kept = _kept(target, scene.codec.affordable(EXAMPLES[scene.codec.way]))
+    codes = scene.codec.encode(batch.x[kept], {key: value[kept] for key, value in batch.c.items()})
+    return Examples(words[0], _flat(codes), target[kept], [other[kept] for other in others])
 
 
-def _codes(scene: Scene, x: Tensor, batch: Batch | None = None) -> Tensor:
-    return scene.codec.encode(x, batch.c if batch else {}).z.flatten(1).float().cpu()
+def _kept(target: Tensor, count: int) -> Tensor:
+    """Positions of `count` examples at most of those that are known, as many of one half as of the other."""
+    known = target.isfinite().nonzero()[:, 0]
+    return known[np.sort(draw_labelled(halves(target[known]).long().numpy(), count, seed=0))]
+
+
+def _flat(code: Code) -> Tensor:
+    return code.z.flatten(1).float().cpu()
 
 
 def attributes(spec: Spec) -> list[str]:
@@ -204,14 +215,16 @@ def _from_folders(scene: Scene, positive: str, negative: str) -> Examples:
     sides = []
     for folder in map(Path, (positive, negative)):
         files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-        files = files[: EXAMPLES[scene.codec.way] // 2]
+        files = files[: scene.codec.affordable(EXAMPLES[scene.codec.way]) // 2]
         if len(files) < FEWEST:
             raise UsageError(f"{folder}: {len(files)} pictures are too few to learn from; {FEWEST} of each are needed.")
         sides.append([item.x for item in (from_file(scene, path) for path in files) if item.x is not None])
     x = torch.cat([part for side in sides for part in side])
     target = torch.cat([torch.full((len(side),), value) for side, value in zip(sides, (1.0, 0.0))])
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    return Examples(f"{Path(positive).name} against {Path(negative).name}", _codes(scene, x[order]), target[order])
+    return Examples(
+        f"{Path(positive).name} against {Path(negative).name}", _flat(scene.codec.encode(x[order], {})), target[order]
+    )
 
 
 def _picture(scene: Scene, chosen: Chosen, x: Tensor, name: str, weights: Tensor) -> Any:

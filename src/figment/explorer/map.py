@@ -34,7 +34,7 @@ class Options(Config):
         None, description="colour by groups found without labels: so many by k-means, or as many as mean-shift finds"
     )
     items: int | None = pydantic.Field(
-        None, ge=20, le=20_000, description="items shown (None: 2000; 100 of slow codes)"
+        None, ge=20, le=20_000, description="items shown (None: 2000; of slow codes 300, and fewer large pictures)"
     )
     cells: int = pydantic.Field(16, ge=2, le=64, description="2-D codes: pictures along each side of the decoded plane")
 
@@ -70,7 +70,7 @@ class Survey:
 
     def __init__(self, scene: Scene, count: int | None = None):
         codec, data = scene.codec, scene.dataset
-        generator, count = np.random.default_rng(0), count or ITEMS[codec.way]
+        generator, count = np.random.default_rng(0), count or codec.affordable(ITEMS[codec.way])
         rows, held = generator.permutation(len(data.train)), generator.permutation(len(data.held_out))
         if data.held_out is data.train:  # too little to hold any out: one half against the other
             rows, held = np.array_split(rows, 2)

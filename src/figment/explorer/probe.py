@@ -18,6 +18,7 @@ from figment.core.model import ModelConfig
 from figment.explorer.scene import Found, Scene
 from figment.latent.codes import Codec
 from figment.latent.compress import Axes
+from figment.latent.operations import operations
 from figment.latent.probe import LinearProbe, draw_labelled, trained_accuracy
 from figment.pictures import COLOURS, INK, drawing, panel, rendered
 
@@ -129,14 +130,10 @@ def _starts(scene: Scene, training: Batch, held_out: Batch, options: Options, st
     return accuracies
 
 
-@torch.no_grad()
 def _steps(scene: Scene, x: Tensor, options: Options) -> int:
     """As many steps as all training on, of two encoders for each seed, has operations for; x `(1, ...)` is one item."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        _encode(scene.codec)(scene.model, x)
-    step = 3 * counter.get_total_flops() * min(options.labels, BATCH)  # backward costs twice what forward does
+    once = operations(lambda: _encode(scene.codec)(scene.model, x))
+    step = 3 * once * min(options.labels, BATCH)  # backward costs twice what forward does
     return int(min(STEPS, max(FEWEST_STEPS, OPERATIONS / max(1, 2 * options.seeds * step))))
 
 

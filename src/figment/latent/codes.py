@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -15,9 +16,11 @@ from figment.core.errors import UsageError
 from figment.core.model import CanDecode, CanEncode, HasPrior, HasSampling, with_sampling
 from figment.core.noise import Noise
 from figment.core.progress import Watch, unwatched
-from figment.pixels.inversion import invert
+from figment.latent.operations import operations
+from figment.pixels.inversion import EVALUATIONS, invert
 
 Way = Literal["encoder", "equation", "search"]
+OPERATIONS = 1e13  # of floating point, that slow codes may take where nobody says of how many items: about two minutes
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,21 @@ class Codec:
         noise = Noise(self.seed, rows, device=self.device)
         c = {key: value.to(self.device) for key, value in self.spec.conditions(noise.to("cpu")).items()}
         return Code(self.coder.prior(c, noise), self.conditions(c, len(rows)))
+
+    def affordable(self, most: int, fewest: int = 20) -> int:
+        """How many items to encode where nobody says: `most`, but of slow codes only as many as 1e13 operations allow,
+        though at least `fewest`."""
+        return most if self.way == "encoder" else int(min(most, max(fewest, OPERATIONS / self._operations)))
+
+    @cached_property
+    def _operations(self) -> float:
+        """What encoding an item takes, by an equation or by search."""
+        coder: Any = self.coder
+        c = self.conditions({}, 1)
+        if self.way == "search":
+            return EVALUATIONS * max(1, operations(lambda: coder.decode(self.prior([0]).z, c)))
+        x = torch.zeros(1, *self.spec.x.shape, device=self.device)
+        return max(1, operations(lambda: coder.encode(x, c)))
 
     def mean(self, codes: Code) -> Code:
         """One code in the middle of several; where codes lie near a sphere, as far from its centre as they do."""

@@ -20,6 +20,7 @@ SCOUTING, STEPS = 60, 260  # steps from every start, then from the best
 RATE = 0.05
 SCALES = 4
 NORM_WEIGHT = 0.1
+EVALUATIONS = POOL + 3 * (STARTS * SCOUTING + STEPS)  # of the generator, for an item: backward costs twice forward
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
