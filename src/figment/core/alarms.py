@@ -104,8 +104,8 @@ def vanishing_gradient(lines: Lines) -> Sign | None:
 
 def mode_collapse(lines: Lines) -> Sign | None:
     """Real examples that have no drawn one near them, though the discriminator has not won."""
-    coverage = _mean(lines, "discriminator.coverage")
-    if coverage is None or coverage >= NARROW or _sure(lines):
+    coverage, accuracy = _mean(lines, "discriminator.coverage"), _mean(lines, "discriminator.accuracy")
+    if coverage is None or coverage >= NARROW or accuracy is None or accuracy >= SURE:
         return None
     return Sign(
         "mode collapse",
