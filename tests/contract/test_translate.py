@@ -59,6 +59,8 @@ def test_pairs_of_ones_own_are_learned_and_pictures_of_any_size_translated(figme
     code, _, err = figment("train", "pix2pix", "--data", "digits", "--steps", 1)
     assert code == 2
     assert "pairs:FOLDER" in err
+    few = ("--steps", 1, "--batch", 2, "model.size=tiny", "training.previews=0", "--out", "again")
+    assert "next: figment translate again PICTURE" in figment("train", "pix2pix", "--data", f"pairs:{made}", *few)[2]
 
 
 def test_masks_of_ones_own_are_learned_and_written_as_numbers(figment: Any, tmp_path: Path) -> None:

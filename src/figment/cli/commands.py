@@ -143,7 +143,19 @@ def train(
             _print_json({"run": str(folder.path), **status})
         else:
             typer.echo(f"{folder.path}")
-            progress.console().print(f"next: figment sample {folder.path} -n 64 --out samples.png", highlight=False)
+            progress.console().print(f"next: {_next(run.model, folder.path)}", highlight=False)
+
+
+def _next(model: Any, run: Path) -> str:
+    """What to type after training, by what the model is able to do."""
+    from figment.core.model import CanClassify, CanSample, CanTranslate
+
+    able = model.model_class()
+    if issubclass(able, CanSample):
+        return f"figment sample {run} -n 64 --out samples.png"
+    if issubclass(able, CanTranslate):
+        return f"figment translate {run} PICTURE --out translated.png"
+    return f"figment attack {run}" if issubclass(able, CanClassify) else f"figment explore {run} reconstruct"
 
 
 def _show_estimate(run: Any, figures: dict[str, Any]) -> None:
