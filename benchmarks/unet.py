@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import in_turn, record, table
-from benchmarks.peers import diffusers_unet
 from figment.core.memory import keep_freed_memory
+from figment.interchange.diffusers import peer as unet_of_diffusers
 from figment.nn.unet import UNet
 
 BATCH, WIDTH, MULTIPLIERS = 64, 32, (1, 2, 4)
@@ -35,7 +35,7 @@ def networks() -> dict[str, tuple[nn.Module, Call, bool]]:
         "figment fp32": (net, net, False),
     }
     try:
-        peer = diffusers_unet(net, (3, 3), (2,), 32)
+        peer = unet_of_diffusers(net, 3, attention=(2,))
         x, t = torch.randn(4, 3, 32, 32), torch.rand(4)
         with torch.no_grad():
             torch.testing.assert_close(net(x, t), peer(x, 1000 * t).sample, atol=1e-4, rtol=1e-4)

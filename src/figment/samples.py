@@ -18,6 +18,7 @@ from figment.core.data import Image, Spec
 from figment.core.errors import FigmentError, UsageError
 from figment.core.processes import resolve_precision
 from figment.core.run import Precision, read_json, replacing
+from figment.interchange import is_pipeline
 from figment.pictures import grid, picture, read_recipe, save_png
 from figment.workbench import draw, load
 
@@ -126,7 +127,11 @@ def render(spec: Spec, x: Tensor, c: Mapping[str, Tensor], alone: bool) -> PIL.I
 
 
 def weights_of(run: str | Path) -> str:
-    """The sha256 of a run's published weights."""
+    """The sha256 of the published weights of a run or of a pipeline."""
+    if is_pipeline(run):
+        from figment.interchange import diffusers
+
+        return diffusers.weights_of(Path(run))
     folder = Path(run) / "model" if (Path(run) / "model").is_dir() else Path(run)
     if not folder.exists():
         raise UsageError(f"there is no run at {run}.")

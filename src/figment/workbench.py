@@ -40,6 +40,7 @@ from figment.core.run import DataConfig, Precision, Run, RunFolder, check_name, 
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
+from figment.interchange import is_pipeline
 from figment.pictures import picture, save_png
 from figment.planning import default_folder, differences, plan
 
@@ -293,8 +294,15 @@ def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
 
 
 def load(path: str | Path, device: str = "cpu") -> Model:
-    """A trained model, ready to use; its data need not be there. Raises UsageError, InvalidCheckpoint."""
+    """A trained model of a run, a `model/` folder or an exported pipeline, ready to use; its data need not be there.
+
+    Raises UsageError, InvalidCheckpoint.
+    """
     keep_freed_memory()
+    if is_pipeline(path):
+        from figment.interchange.diffusers import read
+
+        return read(path).to(find_device(device))
     return load_model(Path(path)).to(find_device(device))
 
 

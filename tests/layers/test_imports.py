@@ -28,8 +28,9 @@ MAY = {
     "presets": set(),
     "translations": {"registry", "core", "data", "pictures"},
     "planning": {"registry", "core", "data", "presets"},
-    "workbench": {"registry", "core", "data", "planning", "pictures", "translations"},
-    "samples": {"core", "workbench", "pictures"},
+    "interchange": {"registry", "core", "nn", "models"},
+    "workbench": {"registry", "core", "data", "interchange", "planning", "pictures", "translations"},
+    "samples": {"core", "interchange", "workbench", "pictures"},
     "evaluate": {
         "registry",
         "translations",

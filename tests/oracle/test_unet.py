@@ -22,10 +22,10 @@ def randomised(net: torch.nn.Module) -> torch.nn.Module:
 @pytest.mark.parametrize("attention", [(), (1,), (0, 1)])
 def test_same_function_as_diffusers(attention):
     pytest.importorskip("diffusers", reason="the mapping onto diffusers needs diffusers")
-    from benchmarks.peers import diffusers_unet
+    from figment.interchange.diffusers import peer as unet_of_diffusers
 
     net = randomised(UNet(3, 6, 32, (1, 2), 2, attention, head_width=32)).eval()
-    peer = diffusers_unet(net, (3, 6), attention, 32).eval()
+    peer = unet_of_diffusers(net, 3, 6, attention=attention).eval()
     x, t = torch.randn(2, 3, 12, 8), torch.rand(2)
     with torch.no_grad():
         torch.testing.assert_close(net(x, t), peer(x, 1000 * t).sample, atol=1e-4, rtol=1e-4)

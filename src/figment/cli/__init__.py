@@ -17,6 +17,7 @@ def main() -> None:
     import figment.cli.complete
     import figment.cli.diagnose
     import figment.cli.explore
+    import figment.cli.export
     import figment.cli.faces
     import figment.cli.lessons
     import figment.cli.translate  # noqa: F401 - each adds its command

@@ -1,0 +1,35 @@
+"""`figment export`: parse, call one public function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from figment.cli.commands import app
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[Literal["diffusers", "hub"], typer.Option(help="A pipeline of diffusers, or the Hugging Face Hub.")],
+    out: Annotated[str | None, typer.Option(help="A folder (default: RUN-diffusers); for the Hub, owner/name.")] = None,
+) -> None:
+    """Write a model in the form of another library, or publish it."""
+    from figment.core.errors import UsageError
+
+    if to == "hub":
+        from figment.interchange.hub import publish
+
+        if out is None:
+            raise UsageError("--to hub: say where, as --out owner/name.")
+        typer.echo(publish(run, out))
+        return
+    from figment.interchange.diffusers import write
+    from figment.workbench import load
+
+    folder = Path(out or f"{run.name}-diffusers")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} exists and is not empty: name another folder with --out.")
+    typer.echo(write(load(run), folder))
