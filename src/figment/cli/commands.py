@@ -287,13 +287,14 @@ def likelihood(
     flow: Annotated[
         int | None, typer.Option(min=1, help="Diffusion: steps of its probability flow, such as 32.")
     ] = None,
+    marginal: Annotated[bool, typer.Option("--marginal", help="Of x alone: labels are summed out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bits/dim or nats of each model: `=` exact, `<=` a bound, `~` an estimate, with the alarms."""
     from figment.cli.progress import table
     from figment.cli.reports import likelihood_rows
 
-    rows = likelihood_rows(words, data, n, draws, flow, as_json)
+    rows = likelihood_rows(words, data, n, draws, flow, marginal, as_json)
     _print_json(rows) if as_json else table(rows)
 
 

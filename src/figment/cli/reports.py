@@ -57,7 +57,7 @@ def run_compare(
 
 
 def likelihood_rows(
-    words: list[str], data: str | None, n: int | None, draws: int | None, flow: int | None, raw: bool
+    words: list[str], data: str | None, n: int | None, draws: int | None, flow: int | None, marginal: bool, raw: bool
 ) -> list[dict[str, Any]]:
     """A row a run, on its data with settings `KEY=VALUE`; as text, the figure carries its sign."""
     from figment.evaluate.likelihood import likelihood_of_run
@@ -67,7 +67,7 @@ def likelihood_rows(
     runs = [word for word in words if "=" not in word]
     if not runs:
         raise UsageError("which run? Name one or several: figment likelihood RUN...")
-    rows = [likelihood_of_run(run, data, n, draws, flow, counting, settings) for run in runs]
+    rows = [likelihood_of_run(run, data, n, draws, flow, counting, settings, marginal) for run in runs]
     return rows if raw else [{k: brief(v) for k, v in row.items() if k != "kind"} for row in rows]
 
 

@@ -35,6 +35,7 @@ def likelihood_of_run(
     flow: int | None = None,
     watch: Watch = unwatched,
     settings: Mapping[str, Any] | None = None,
+    marginal: bool = False,
 ) -> dict[str, Any]:
     """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
 
@@ -47,7 +48,7 @@ def likelihood_of_run(
     folder = RunFolder(run)
     source = parse(data) if isinstance(data, str) else data or folder.read_run().data
     dataset, model = source.override(settings or {}).build(), load(folder.path)
-    found = likelihood(model, dataset, n, draws=draws, flow=flow, watch=watch)
+    found = likelihood(model, dataset, n, draws=draws, flow=flow, watch=watch, marginal=marginal)
     row: dict[str, Any] = {"run": str(run), "model": model.config.kind, "data": dataset.spec.name}
     if found is None:
         return row | {"likelihood": None, "remarks": ["no density: its class has neither log_prob nor bound"]}
@@ -65,6 +66,7 @@ def likelihood(
     draws: int | None = None,
     flow: int | None = None,
     watch: Watch = unwatched,
+    marginal: bool = False,
 ) -> dict[str, Any] | None:
     """How probable a model finds held-out items, `n` at most (None: 1000 pictures, 5000 rows); None for a model without
     a density.
@@ -75,7 +77,7 @@ def likelihood(
     units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. Where
     the data's density is known, `kl` = KL(data || model) = mean log p_data(x) - log p(x), labels summed out. With
     `draws`, a bound is that of so many importance weights (see `importance`); with `flow`, an estimate by so many steps
-    along the probability flow takes its place. `alarms` are for the impossible only.
+    along the probability flow takes its place; `marginal`: of x alone, with labels summed out. `alarms` are for the impossible only.
     """
     if not isinstance(model, HasLogProb | HasBound | EstimatesLogProb):
         return None
@@ -94,13 +96,13 @@ def likelihood(
         if not isinstance(model, HasFlowLikelihood):
             raise UsageError(f"'{model.config.kind}' has no probability flow: leave --flow out.")
         exact, bound = None, partial(model.flow_log_likelihood, steps=flow)
-    picture = isinstance(x, Image)
+    picture, known = isinstance(x, Image), set[str]() if marginal else given(model, dataset)
     evaluated = partial(
         _evaluated,
         model=model,
         dataset=dataset,
         rows=_rows(dataset, n),
-        known=given(model, dataset),
+        known=known,
         seed=seed,
         watch=watch,
         spread=picture and measure == "density",
@@ -117,7 +119,7 @@ def likelihood(
             alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
     figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
     figures |= {"draws": draws} if draws else {"flow": flow} if flow else {}
-    figures |= {"split": _split(dataset), "given": sorted(given(model, dataset)), "alarms": alarms, "remarks": []}
+    figures |= {"split": _split(dataset), "given": sorted(known), "alarms": alarms, "remarks": []}
     if isinstance(x, Image):
         volume = x.dimensions * math.log(2 / 255) if measure == "density" else 0.0
         bits = -(nats + volume) / (x.dimensions * math.log(2))
