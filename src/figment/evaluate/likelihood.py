@@ -77,7 +77,8 @@ def likelihood(
     units, of standardised x less the sum of log scales; of black and white pictures `nats` = mean log P(x) too. Where
     the data's density is known, `kl` = KL(data || model) = mean log p_data(x) - log p(x), labels summed out. With
     `draws`, a bound is that of so many importance weights (see `importance`); with `flow`, an estimate by so many steps
-    along the probability flow takes its place; `marginal`: of x alone, with labels summed out. `alarms` are for the impossible only.
+    along the probability flow takes its place; `marginal`: of x alone, with labels summed out (a bound: under the null
+    label). `alarms` are for the impossible only.
     """
     if not isinstance(model, HasLogProb | HasBound | EstimatesLogProb):
         return None
