@@ -11,12 +11,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import figment.cli.faces  # noqa: F401 - adds its command
-from figment import data
+import short
+from figment import data, workbench
 from figment.cli.commands import app
-from figment.core.data import ArraySplit, Factors
+from figment.core.data import ArraySplit, Factor, Factors
 from figment.core.errors import DataError, UsageError
 from figment.data import faces
-from figment.data.attributes import attributes
+from figment.data.attributes import as_labels, attributes
 from figment.data.faces.folder import write
 
 NAMES = ["a/1.png", "a/2.png", "b/1.png", "b/3.png"]
@@ -109,6 +110,30 @@ def test_drawn_faces_come_back_from_their_folder(packed: bool, tmp_path: Path) -
                 )
         batch = split.gather(np.array([1, 0]))
         assert np.array_equal(batch.c["attributes"].numpy(), split.c["attributes"][[1, 0]])
+
+
+def test_a_column_may_be_the_label_that_is_learned_and_asked_for(tmp_path: Path) -> None:
+    """Of words or of few numbers, instead of folders; any family that knows labels then draws what is asked for."""
+    folder = write(tmp_path / "mine", 60, {"size": 12, "label": "shirt"})
+    run = workbench.execute(
+        short.plan("gaussian-mixture", data.parse(str(folder), {"label": "glasses"})), tmp_path / "run"
+    )
+    label = run.read_run().data.build().spec.label
+    assert label is not None and label.names == ("none", "round", "square")
+    answer = CliRunner().invoke(app, ["sample", str(run.path), "-n", "5", "--label", "round", "--out", "drawn.npz"])
+    assert answer.exit_code == 0, answer.output
+    assert np.load("drawn.npz")["labels"].tolist() == [1] * 5
+    table = folder / "attributes.csv"
+    rows = [line.split(",")[0] for line in table.read_text().splitlines()[1:]]
+    table.write_text("\n".join(["file,smiling,age", *(f"{name},{i % 2 * 2 - 1},{i}.5" for i, name in enumerate(rows))]))
+    spec = data.parse(str(folder), {"label": "smiling"}).build().spec
+    assert spec.label is not None and spec.label.names == ("-1", "1")
+    with pytest.raises(UsageError, match="Did you mean 'smiling'"):
+        data.parse(str(folder), {"label": "smile"}).build()
+    factor = Factor(name="age")
+    with pytest.raises(UsageError, match="300 different numbers are no labels"):
+        as_labels([factor], np.arange(300.0)[:, None], "age")
+    assert as_labels([factor], np.array([[2.0], [np.nan], [1.0]]), "age")[0].tolist() == [1, -1, 0]
 
 
 def test_attributes_are_part_of_the_content_and_may_stream(tmp_path: Path) -> None:

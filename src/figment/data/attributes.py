@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from figment.core.data import Factor
-from figment.core.errors import DataError
+from figment.core.errors import DataError, UsageError, did_you_mean
 from figment.data import splits
 
 NAME = "attributes.csv"
@@ -69,6 +69,22 @@ def attributes(
         columns.append(values)
     stacked = np.stack(columns, 1) if columns else np.empty((len(names), 0), np.float32)
     return tuple(factors), stacked, notes
+
+
+def as_labels(factors: Sequence[Factor], values: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A factor by name as labels `(N,)`, -1 where it is unknown, and the names of its classes: its levels, or the
+    different numbers that it takes. Raises UsageError where there is none, or where it takes too many numbers."""
+    known = {factor.name: (factor, column) for factor, column in zip(factors, values.T)}
+    if name not in known:
+        raise UsageError(f"data.label={name}: {NAME} has no such column. {did_you_mean(name, known)}")
+    factor, column = known[name]
+    if factor.levels:
+        return np.where(np.isfinite(column), column, -1).astype(np.int64), factor.levels
+    numbers = np.unique(column[np.isfinite(column)])
+    if len(numbers) > MOST_LEVELS:
+        raise UsageError(f"data.label={name}: {len(numbers):,} different numbers are no labels; {MOST_LEVELS} may be.")
+    labels = np.where(np.isfinite(column), np.searchsorted(numbers, column), -1)
+    return labels.astype(np.int64), tuple(f"{number:g}" for number in numbers)
 
 
 class _Names:

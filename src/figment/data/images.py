@@ -16,7 +16,7 @@ import pydantic
 
 from figment.core.errors import DataError
 from figment.data import archives, splits
-from figment.data.attributes import NAME, attributes
+from figment.data.attributes import NAME, as_labels, attributes
 from figment.data.decode import EXTENSIONS
 from figment.data.pictures import PictureConfig, Source
 
@@ -29,6 +29,9 @@ class ImagesConfig(PictureConfig):
 
     kind: Literal["images"] = "images"
     path: str = pydantic.Field(description="a folder, or a .zip, .tar, .tar.gz of pictures")
+    label: str | None = pydantic.Field(
+        None, description="the column of attributes.csv that is the label (unset: folders)"
+    )
 
     def source(self) -> Source:
         root = Path(self.path).expanduser()
@@ -44,6 +47,8 @@ class ImagesConfig(PictureConfig):
         names = [listing.names[i] for i in pictures]
         split, label, classes, remarks = layout(names)
         factors, values, told = attributes({listing.names[i]: listing.read(i) for i in tables}, names)
+        if self.label:
+            (label, classes), remarks = as_labels(factors, values, self.label), []
         states = sorted((name, *listing.states[i]) for name, i in zip(names, pictures))
         return Source(
             title=root.resolve().name.partition(".")[0] or "pictures",
