@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +27,7 @@ from figment.data.faces.folder import write
 from figment.explorer import ACTIONS, action, inputs
 from figment.explorer.points import plane
 from figment.explorer.scene import Scene, explore
+from figment.latent import codes
 from figment.pictures import read_recipe
 from figment.pixels import inversion
 
@@ -86,6 +89,22 @@ def test_a_morph_begins_and_ends_with_the_reconstructions(kind: str, runs: dict[
         ends = explore(scene, "interpolate", words, {"steps": 3, "spherical": spherical}).figures["pairs"]
         whole = explore(scene, "reconstruct", words).figures["each"]
         assert ends["held:0 > held:5"]["end_psnr"] == pytest.approx(list(whole.values()), abs=0.02)
+
+
+def test_long_paths_tell_how_far_they_are_and_end_alike(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    @contextmanager
+    def watch(label: str, total: int) -> Iterator[Any]:
+        yield told.append
+
+    scene = Scene(runs["diffusion"], sampling=FEW["diffusion"], watch=watch)
+    batch = scene.held_out(6)
+    whole = scene.codec.encode(batch.x, batch.c).z
+    monkeypatch.setattr(codes, "A_WHILE", 2.5 * scene.codec._operations)
+    parts = scene.codec.encode(batch.x, batch.c).z
+    assert told == [6, 2, 2, 2]
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:

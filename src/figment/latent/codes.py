@@ -20,6 +20,7 @@ from figment.latent.operations import operations
 from figment.pixels.inversion import EVALUATIONS, invert
 
 Way = Literal["encoder", "equation", "search"]
+A_WHILE = 1e12  # operations of a part of the work after which its progress is told
 OPERATIONS = 1e13  # of floating point, that slow codes may take where nobody says of how many items: about two minutes
 
 
@@ -68,7 +69,7 @@ class Codec:
     ):
         self.spec: Spec = model.spec
         self.device, self.seed, self.watch, self.batch = model.device, seed, watch, batch
-        self.coder = model
+        self.coder, self._model = model, model
         if isinstance(model, HasSampling):
             self.coder = with_sampling(model, {**model.invertible, **(options or {})})
         elif options:
@@ -134,8 +135,8 @@ class Codec:
         c = self.conditions({}, 1)
         if self.way == "search":
             return EVALUATIONS * max(1, operations(lambda: coder.decode(self.prior([0]).z, c)))
-        x = torch.zeros(1, *self.spec.x.shape, device=self.device)
-        return max(1, operations(lambda: coder.encode(x, c)))
+        x, t = torch.zeros(1, *self.spec.x.shape, device=self.device), torch.full((1,), 0.5, device=self.device)
+        return coder.evaluations * max(1, operations(lambda: self._model.denoise(x, t, c)))
 
     def mean(self, codes: Code) -> Code:
         """One code in the middle of several; where codes lie near a sphere, as far from its centre as they do."""
@@ -146,10 +147,12 @@ class Codec:
 
     @torch.no_grad()
     def _in_parts(self, label: str, step: Callable[[Tensor, Mapping[str, Tensor]], Tensor], given: Code) -> Tensor:
-        parts = []
+        parts, size = [], self.batch
+        if self.way == "equation":
+            size = int(min(size, max(1, A_WHILE / self._operations)))
         with self.watch(label, len(given)) as advance:
-            for start in range(0, len(given), self.batch):
-                part = given[start : start + self.batch]
+            for start in range(0, len(given), size):
+                part = given[start : start + size]
                 parts.append(step(part.z, part.c))
                 advance(len(part))
         return torch.cat(parts)
