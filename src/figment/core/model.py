@@ -340,7 +340,8 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, CanDenoise, CanComplete, CanTranslate, CanSegment, CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanComplete, CanTranslate, CanSegment, CanClassify, HasFeatures,
+    HasSampling,
 )  # fmt: skip
 
 
