@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -31,18 +32,21 @@ class MasksConfig(PartneredConfig):
         if not len(survey.items):
             return {}
         _, height, width = survey.shape
-        folder = self.decoded(source, survey, "masks", lambda data: mask(data, height, width, self.crop))
-        raw = np.load(folder / "partners.npy", mmap_mode="r")
-        values, numbers = np.unique(raw, return_inverse=True)
-        names = _named(self.found()[0])
-        if names and values.max() < len(names):
-            values, numbers = np.arange(len(names)), np.asarray(raw)
-        elif len(values) > MOST:
+        folder = self.decoded(source, survey, "masks", lambda data: mask(data, height, width, self.crop), self._keep)
+        numbers, values = np.load(folder / "numbers.npy", mmap_mode="r"), np.load(folder / "values.npy")
+        named = _named(self.found()[0])
+        if named and values.max() < len(named):
+            return {"mask": (Masks(names=tuple(named), height=height, width=width), values.astype(np.uint8)[numbers])}
+        names = tuple(_name(value) for value in values)
+        return {"mask": (Masks(names=names, height=height, width=width), np.asarray(numbers))}
+
+    def _keep(self, raw: np.ndarray, folder: Path) -> None:
+        """The values that occur, and the place of each pixel's among them. Raises DataError where they are too many."""
+        values = np.unique(raw)
+        if len(values) > MOST:
             raise DataError(f"the masks in {self.path} have {len(values):,} values: a class a value, at most {MOST}.")
-        else:
-            names = [_name(value) for value in values]
-        part = Masks(names=tuple(names), height=height, width=width)
-        return {"mask": (part, numbers.reshape(raw.shape).astype(np.uint8))}
+        np.save(folder / "values.npy", values)
+        np.save(folder / "numbers.npy", np.searchsorted(values, raw).astype(np.uint8))
 
 
 def _named(listing: Listing) -> Sequence[str]:

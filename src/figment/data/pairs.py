@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from figment.data import cache, splits
 from figment.data.decode import EXTENSIONS, Unreadable, header, picture
 from figment.data.images import BLOCK, Listing, layout, listing_of
 from figment.data.pictures import PictureConfig, Source, Survey
+
+Keep = Callable[[np.ndarray, Path], None]  # what is stored of decoded partners, in a folder
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,29 @@ class PartneredConfig(PictureConfig):
             notes=(*notes, *remarks),
         )
 
-    def decoded(self, source: Source, survey: Survey, form: str, decode: Callable[[bytes | None], np.ndarray]) -> Path:
-        """A cache folder with the partners of surveyed pictures, decoded, as `partners.npy`. Raises DataError naming
-        one that cannot be read."""
+    def decoded(
+        self, source: Source, survey: Survey, form: str, decode: Callable[[bytes | None], np.ndarray], keep: Keep
+    ) -> Path:
+        """A cache folder with what `keep` makes of the partners of surveyed pictures, decoded `(N, ...)`. Raises
+        DataError naming one that cannot be read."""
         listing, pairs, _ = self.found()
 
-        def make(folder: Path) -> None:
-            rows = []
+        def rows() -> Iterator[np.ndarray]:
             for item in survey.items:
                 try:
-                    rows.append(decode(listing.read(pairs[item].partner)))
+                    yield decode(listing.read(pairs[item].partner))
                 except Unreadable as fault:
                     name = listing.names[pairs[item].partner]
                     raise DataError(f"{name} cannot be read ({fault}): repair it, or remove it.") from None
-            np.save(folder / "partners.npy", np.stack(rows))
+
+        def make(folder: Path) -> None:
+            for i, row in enumerate(rows()):
+                if i == 0:
+                    size = (len(survey.items), *row.shape)
+                    raw = np.lib.format.open_memmap(folder / "raw.npy", "w+", row.dtype, size)
+                raw[i] = row
+            keep(raw, folder)
+            (folder / "raw.npy").unlink()
 
         settings = json.dumps([form, survey.shape, self.crop])
         return cache.cached(splits.fingerprint(source.fingerprint, survey.items, settings), make)
@@ -105,12 +117,17 @@ class PairsConfig(PartneredConfig):
     def partners(self, source: Source, survey: Survey) -> Mapping[str, tuple[Condition, np.ndarray]]:
         if not len(survey.items):
             return {}
-        listing, pairs, _ = self.found()
-        grey = all(header(listing.read(pairs[item].partner)).grey for item in survey.items)
-        shape = (1 if grey else 3, *survey.shape[1:])
-        folder = self.decoded(source, survey, "pictures", lambda data: picture(data, shape, self.crop))
-        image = Image(channels=shape[0], height=shape[1], width=shape[2])
-        return {"image": (image, np.asarray(np.load(folder / "partners.npy", mmap_mode="r")))}
+        _, height, width = survey.shape
+        shape = (3, height, width)
+        folder = self.decoded(source, survey, "pictures", lambda data: picture(data, shape, self.crop), _keep)
+        partners = np.load(folder / "pictures.npy", mmap_mode="r")
+        return {"image": (Image(channels=partners.shape[1], height=height, width=width), np.asarray(partners))}
+
+
+def _keep(raw: np.ndarray, folder: Path) -> None:
+    """All channels, or one where all pictures are grey."""
+    grey = all((part == part[:, :1]).all() for part in np.array_split(raw, math.ceil(len(raw) / BLOCK)))
+    np.save(folder / "pictures.npy", raw[:, :1] if grey else raw)
 
 
 def _inside(names: Sequence[str], folder: str) -> dict[str, int]:

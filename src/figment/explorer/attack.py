@@ -31,7 +31,7 @@ def attack(
     that is no classifier, or rows.
     """
     model, way = scene.model, way or Attack()
-    if not isinstance(model, CanClassify):
+    if not isinstance(scene.model, CanClassify):
         raise UsageError(f"'{model.config.kind}' gives no verdicts to change. Train one: figment train classifier")
     if not isinstance(model.spec.x, Image):
         raise UsageError(f"an attack shows pictures, and {model.spec.name} has rows of numbers.")
