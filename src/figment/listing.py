@@ -73,6 +73,12 @@ def _presets() -> list[dict[str, Any]]:
         return ", ".join(f"{k}={v}" for k, v in part.items() if k != "kind")
 
     return [
-        {"preset": name, "model": p["model"]["kind"], "settings": said(p["model"]), "training": said(p["training"])}
+        {
+            "preset": name,
+            "model": p["model"]["kind"],
+            "settings": said(p["model"]),
+            "training": said(p["training"]),
+            "of rows": said(p.get("rows", {})),
+        }
         for name, p in PRESETS.items()
     ]

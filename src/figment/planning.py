@@ -34,13 +34,13 @@ def plan(
     """
     from figment.data import parse as parse_data
 
-    preset = _preset(model if isinstance(model, str) else model.kind)
+    source = parse_data(data) if isinstance(data, str) else data
+    preset = _preset(model if isinstance(model, str) else model.kind, source.pictures)
     if isinstance(model, ModelConfig):
         preset = {**preset, "model": model.model_dump(mode="json")}
     asked, found = preset["model"]["kind"], (base or {}).get("model")
     if isinstance(found, Mapping) and found.get("kind", asked) != asked and found["kind"] in registry.kinds("model"):
         raise UsageError(f"the config describes a '{found['kind']}', not the '{asked}' that was asked for.")
-    source = parse_data(data) if isinstance(data, str) else data
     tree = _merge({"training": {}, **preset}, base or {}) | {"data": source.resolved().model_dump(mode="json")}
     if seed is not None:
         tree["seed"] = seed
@@ -79,9 +79,10 @@ def data_of(base: Mapping[str, Any]) -> str | DataConfig | None:
     return DataConfig.resolve(source) if isinstance(source, Mapping) else source
 
 
-def _preset(name: str) -> dict[str, Any]:
+def _preset(name: str, pictures: bool) -> dict[str, Any]:
     if name in presets.PRESETS:
-        return presets.PRESETS[name]
+        preset = presets.PRESETS[name]
+        return {"model": preset["model"], "training": preset["training"] | ({} if pictures else preset.get("rows", {}))}
     if name in registry.kinds("model"):
         return {"model": {"kind": name}}
     known = {*presets.PRESETS, *registry.kinds("model")}

@@ -28,6 +28,7 @@ class DataConfig(Kinded):
     """Where the data is and how it is brought to one form."""
 
     group: ClassVar[str] = "data"
+    pictures: ClassVar[bool] = True  # whether that is what it holds, not rows of numbers
 
     def build(self) -> Dataset:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this

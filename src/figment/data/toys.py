@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import pydantic
@@ -185,6 +185,7 @@ class ToyConfig(DataConfig):
     """A distribution in the plane with its exact density; labels where it has parts (moons, arms, rings, modes)."""
 
     kind: Literal["toy"] = "toy"
+    pictures: ClassVar[bool] = False
     name: Name = pydantic.Field(description="which distribution")
     count: int = pydantic.Field(20_000, ge=16, le=10_000_000, description="training points; a quarter each to test")
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="which points are drawn")

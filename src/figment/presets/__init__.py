@@ -1,4 +1,5 @@
-"""Presets: a name -> a model with its training recipe, as plain values. Every kind has one of its own name.
+"""Presets: a name -> a model with its training recipe, as plain values. Every kind has one of its own name; `rows` is
+what another recipe it has for rows of numbers says otherwise.
 
 The recipes were found by measurement on MNIST, Fashion-MNIST and CIFAR-10 (`docs/benchmarks.md`).
 """
@@ -28,7 +29,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
     "classifier": {"model": {"kind": "classifier"}, "training": {"batch": 64, "lr": 1e-3}},
     "segmenter": {"model": {"kind": "segmenter"}, "training": {"batch": 16, "lr": 2e-3}},
-    "flow": {"model": {"kind": "flow"}, "training": {"batch": 64, "lr": 2e-3}},
+    "stylegan": {
+        "model": {"kind": "stylegan"},
+        "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
+    },
+    "flow": {
+        "model": {"kind": "flow"},
+        "training": {"batch": 64, "lr": 2e-3},
+        "rows": {"batch": 256, "lr": 4e-3},
+    },
     "diffusion": {
         "model": {"kind": "diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},

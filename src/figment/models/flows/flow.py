@@ -39,7 +39,7 @@ class FlowConfig(ModelConfig):
     transform: Literal["auto"] | TransformName = pydantic.Field(
         "auto", description="affine or spline coupling, autoregressive splines, or an equation (pictures: spline)"
     )
-    layers: int = pydantic.Field(6, ge=1, le=64, description="rows: couplings, or autoregressive layers")
+    layers: int = pydantic.Field(4, ge=1, le=64, description="rows: couplings, or autoregressive layers")
     bins: int = pydantic.Field(12, ge=2, le=256, description="pieces of a spline")
     bound: float = pydantic.Field(3.0, gt=0, le=20, description="transform=coupling: largest log of a layer's scale")
     steps: int = pydantic.Field(12, ge=1, le=1000, description="transform=continuous: Runge-Kutta steps")
