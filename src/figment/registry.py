@@ -29,6 +29,7 @@ MODELS = {
     "colourise": "figment.models.translation.colourise:ColouriseConfig",
     "classifier": "figment.models.discriminative.classifier:ClassifierConfig",
     "segmenter": "figment.models.discriminative.segmenter:SegmenterConfig",
+    "stylegan": "figment.models.adversarial.stylegan:StyleGANConfig",
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
 }

@@ -54,7 +54,8 @@ class Generator(nn.Module):
 
 class Modulated(nn.Module):
     """A convolution whose input channels are scaled by a style s(w) and whose outputs are brought back to unit
-    variance: y_o = d_o sum_i W_oi * (s_i x_i), d_o = (sum_i s_i^2 |W_oi|^2)^(-1/2); then bias and leaky ReLU.
+    variance: y_o = d_o sum_i W_oi * (s_i x_i), d_o = (sum_i s_i^2 |W_oi|^2)^(-1/2); then noise `(B, 1, H, W)`
+    where there is any, bias and leaky ReLU.
 
     Scaling features instead of weights gives the same result without a kernel for each example.
     """
@@ -68,11 +69,13 @@ class Modulated(nn.Module):
         nn.init.normal_(self.style.weight, std=1 / style**0.5)
         nn.init.ones_(self.style.bias)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
         scale = self.style(w)
         power = self.convolution.weight.square().sum((2, 3))
         gain = (F.linear(scale.square(), power) + 1e-6).rsqrt()
         y = self.convolution(x * scale.to(x.dtype)[..., None, None]) * gain.to(x.dtype)[..., None, None]
+        if noise is not None:
+            y = y + noise.to(y.dtype)
         return F.leaky_relu(y + self.bias.to(y.dtype)[:, None, None], 0.2) * 2**0.5
 
 

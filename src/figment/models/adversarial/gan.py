@@ -2,173 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
 
 import pydantic
 import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Noise, Spec, Vector
-from figment.core.errors import UsageError
-from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
-from figment.models.adversarial import objectives, regularisers
-from figment.models.adversarial.augmentation import adapted, augment
-from figment.models.adversarial.objectives import OBJECTIVES
-from figment.nn.discriminator import Discriminator, VectorDiscriminator
+from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.noise import Noise
+from figment.models.adversarial.game import Game, GameConfig
 from figment.nn.generator import Generator, VectorGenerator
 
-WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 128}
-GROUP = 4  # examples whose deviation a discriminator may see
-STEEP = 10.0  # weight of (|slope| - 1)^2 where gamma is 1
 
-
-class GANConfig(ModelConfig):
+class GANConfig(GameConfig):
     """A generative adversarial network (Goodfellow et al., "Generative adversarial nets", 2014)."""
 
     kind: Literal["gan"] = "gan"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
-    conditions = ("label",)
 
     latent: int = pydantic.Field(64, ge=1, le=1024, description="numbers in a code")
-    objective: objectives.Name = pydantic.Field("relativistic", description="what the two players optimise")
-    regulariser: regularisers.Name = pydantic.Field(
-        "r1+r2", description="what bounds the discriminator's slope: penalties of it on real (r1), drawn (r2) or "
-        "mixed examples (gradient-penalty), weights clipped, or normalised by their spectrum"
-    )  # fmt: skip
-    gamma: float | None = pydantic.Field(
-        None, ge=0, description="strength of a penalty (None: 1 for pictures, 0.1 for rows, whose modes are narrow)"
-    )
-    lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties")
-    limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
-    critics: int = pydantic.Field(1, ge=1, le=100, description="updates of the discriminator to one of the generator")
-    rate: float = pydantic.Field(1.0, gt=0, description="the discriminator's learning rate, relative to training.lr")
-    filters: float = pydantic.Field(1.0, gt=0, le=8, description="the discriminator's width, relative to model.width")
-    smoothing: float = pydantic.Field(0.0, ge=0, lt=0.5, description="real examples count as 1 - smoothing")
-    flipped: float = pydantic.Field(0.0, ge=0, lt=0.5, description="share of pairs whose labels are exchanged")
-    dropout: float = pydantic.Field(0.0, ge=0, lt=1, description="share of the discriminator's features left out")
-    noise: float = pydantic.Field(0.0, ge=0, description="deviation of noise on all the discriminator sees, at first; "
-                                  "it falls to 0 over the run")  # fmt: skip
-    deviation: bool = pydantic.Field(False, description="the discriminator sees how much the examples of a batch vary")
-    augment: Literal["none", "diffaugment", "adaptive"] = pydantic.Field(
-        "none", description="random changes of all pictures the discriminator sees, for small data; adaptive: as many "
-        "as it takes"
-    )  # fmt: skip
-    target: float = pydantic.Field(
-        0.6, gt=0, lt=1, description="adaptive: 2 a - 1, where a is the discriminator's accuracy on pairs"
-    )
-
-    width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
 
     def build(self, spec: Spec) -> GAN:
         spec = self.adapt(spec)
-        if self.augment != "none" and not isinstance(spec.x, Image):
-            raise UsageError(f"model.augment={self.augment} changes pictures, and {spec.name} has none: leave it out.")
-        gamma = (1.0 if isinstance(spec.x, Image) else 0.1) if self.gamma is None else self.gamma
-        return GAN(self.model_copy(update={"width": self.width or WIDTHS[self.size], "gamma": gamma}), spec)
+        return GAN(self.fitted(spec), spec)
 
 
-class GAN(Model, Learns, HasPrior):
-    """x = G(z, y), z ~ N(0, I); implicit: it has samples and no density."""
+@final
+class GAN(Game):
+    """x = G(z, y), z ~ N(0, I)."""
 
-    training_only = ("discriminator", "share")
     config: GANConfig
-    share: Tensor
 
     def __init__(self, config: GANConfig, spec: Spec):
-        super().__init__(config, spec)
         assert config.width is not None
-        assert config.gamma is not None
-        self.gamma = config.gamma
-        classes, width = spec.label.count if spec.label else 0, config.width
-        judging, group = max(4, round(width * config.filters)), GROUP * config.deviation
-        self.generator: nn.Module
-        self.discriminator: nn.Module
+        classes = spec.label.count if spec.label else 0
+        generator: nn.Module
         if isinstance(spec.x, Image):
-            self.generator = Generator(spec.x.shape, config.latent, width, classes)
-            self.discriminator = Discriminator(spec.x.shape, judging, classes, config.dropout, group)
+            generator = Generator(spec.x.shape, config.latent, config.width, classes)
         else:
-            self.generator = VectorGenerator(spec.x.dimensions, config.latent, 4 * width, classes)
-            self.discriminator = VectorDiscriminator(spec.x.dimensions, 4 * judging, classes, config.dropout, group)
-        if config.regulariser == "spectral-norm":
-            regularisers.normalise_spectrum(self.discriminator)
-        self.objective = OBJECTIVES[config.objective]
-        self.register_buffer("share", torch.tensor(float(config.augment == "diffaugment")))  # of pictures changed
+            generator = VectorGenerator(spec.x.dimensions, config.latent, 4 * config.width, classes)
+        super().__init__(config, spec, generator)
 
-    def players(self) -> Sequence[Player]:
-        return (
-            Player("discriminator", [self.discriminator], self.discriminator_loss, rate=self.config.rate, ema=False),
-            Player("generator", [self.generator], self.generator_loss, every=self.config.critics),
-        )
-
-    def discriminator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """L_D, plus its penalty on every `lazy`-th turn with weight `lazy`: (gamma / 2) (R1 + R2), or
-        10 gamma E (|slope| - 1)^2 on mixtures.
-
-        Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020). In bf16
-        they are within 1 % of fp32, and their gradients within 3 %.
-        """
-        label, config = batch.c.get("label"), self.config
-        self.clip_weights()
-        with torch.no_grad():
-            drawn = self.generator(self.code(batch), label)
-            x = self.shown(torch.cat([batch.x, drawn]), turn)
-        lazily = turn.count % config.lazy == 0
-        penalty = config.regulariser if lazily and self.gamma > 0 and torch.is_grad_enabled() else "none"
-        x.requires_grad_(penalty in ("r1+r2", "r1", "r2"))
-        logits = self.judged(x, label)
-        real, fake = logits.chunk(2)
-        parts = {"accuracy": objectives.accuracy(real, fake), "real": real.mean(), "fake": fake.mean()}
-        if lazily:
-            parts["coverage"] = objectives.coverage(batch.x, drawn)
-        loss = self.objective.discriminator_loss(*regularisers.flipped(real, fake, config.flipped), config.smoothing)
-        if x.requires_grad:
-            r1, r2 = (squares.mean() for squares in regularisers.squared_slope(logits, x).chunk(2))
-            parts["slope"] = {"r1+r2": r1 + r2, "r1": r1, "r2": r2}[penalty]
-            loss = loss + config.lazy * self.gamma / 2 * parts["slope"]
-        elif penalty == "gradient-penalty":
-            mixed = regularisers.between(*x.chunk(2)).requires_grad_()
-            squares = regularisers.squared_slope(self.discriminator(mixed, label), mixed)
-            parts["slope"] = squares.sqrt().mean()
-            loss = loss + config.lazy * STEEP * self.gamma * regularisers.unit_slope(squares).mean()
-        if config.augment == "adaptive" and torch.is_grad_enabled():
-            parts["share"] = self.share.copy_(
-                adapted(self.share, turn.mean(parts["accuracy"]), config.target, len(batch))
-            )
-        return Loss(loss, {name: part.detach() for name, part in parts.items()})
-
-    def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        label = batch.c.get("label")
-        self.clip_weights()
-        fake = self.discriminator(self.shown(self.generator(self.code(batch), label), turn), label)
-        with torch.no_grad():
-            real = self.discriminator(self.shown(batch.x, turn), label) if self.objective.paired else fake
-        return Loss(self.objective.generator_loss(real, fake))
-
-    def judged(self, x: Tensor, label: Tensor | None) -> Tensor:
-        """Logits `(2 B,)` of real examples and, after them, drawn ones `(2 B, ...)`, each kind with the same labels."""
-        if self.config.deviation:  # which is that of one kind
-            return torch.cat([self.discriminator(part, label) for part in x.chunk(2)])
-        return self.discriminator(x, None if label is None else torch.cat([label, label]))
-
-    def shown(self, x: Tensor, turn: Turn) -> Tensor:
-        """What the discriminator sees of examples `(B, ...)`: some changed, and noise on all, where that is asked for.
-
-        Noise: Sønderby et al., "Amortised MAP inference for image super-resolution" (2017).
-        """
-        if self.config.augment != "none":
-            x = augment(x, self.share)
-        if self.config.noise:
-            x = x + self.config.noise * (1 - turn.progress) * torch.randn_like(x)
-        return x
-
-    def clip_weights(self) -> None:
-        if self.config.regulariser == "clipping" and torch.is_grad_enabled():
-            regularisers.clip_weights(self.discriminator, self.config.limit)
-
-    def code(self, batch: Batch) -> Tensor:
-        return torch.randn(len(batch), self.config.latent, device=batch.x.device)
+    def drawn(self, batch: Batch) -> Tensor:
+        z = torch.randn(len(batch), self.config.latent, device=batch.x.device)
+        return self.generator(z, batch.c.get("label"))
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return noise.normal((self.config.latent,))
