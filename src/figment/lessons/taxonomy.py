@@ -13,8 +13,8 @@ from figment.pictures import COLOURS, INK, PAPER
 BRANCHES = {
     "tractable": ("explicit, tractable", "log p(x) is a formula"),
     "approximate": ("explicit, approximate", "a bound, an energy, or a denoiser"),
-    "implicit": ("implicit", "samples, and no density"),
-    None: ("no density", "codes only"),
+    "implicit": ("implicit", "samples or translations, and no density"),
+    None: ("no density", "codes, labels or parts only"),
 }
 SHOWN = {  # ability -> how it is said, in the order of the columns
     "CanSample": "samples",
@@ -24,8 +24,12 @@ SHOWN = {  # ability -> how it is said, in the order of the columns
     "CanDenoise": "denoises",
     "CanEncode": "encodes",
     "CanDecode": "decodes",
-    "HasSampling": "choices",
+    "CanTranslate": "translates",
+    "CanClassify": "labels",
 }
+ABSENT = {"implicit": "generative stochastic network"}  # of Goodfellow's tree, and not of this program
+KNOWN = {"flow": "tractable", "vae": "approximate", "rbm": "approximate", "ebm": "approximate",
+         "diffusion": "approximate", "gan": "implicit", "autoencoder": None}  # fmt: skip
 ROW, HEAD = 1.0, 1.25  # heights in the chart's units
 
 
@@ -53,7 +57,14 @@ def make(stage: Stage) -> Told:
             ),
         ),
     ]
-    height = sum(HEAD + ROW * len(kinds) for kinds in tree.values())
+    claims.append(
+        Claim(
+            "The families of the decks come out in the branch that the decks draw them in",
+            ", ".join(f"{kind}: {BRANCHES[density(classes[kind])][0]}" for kind in KNOWN),
+            all(density(classes[kind]) == branch for kind, branch in KNOWN.items()),
+        )
+    )
+    height = sum(HEAD + ROW * (len(kinds) + (branch in ABSENT)) for branch, kinds in tree.items())
     panel = curves(
         "Each kind under what its class can do; filled: it can",
         lambda axes: _draw(axes, tree, classes, height),
@@ -66,7 +77,7 @@ def make(stage: Stage) -> Told:
 def _draw(axes: Any, tree: dict[str | None, list[str]], classes: dict[str, type], height: float) -> None:
     axes.set(xlim=(0, 12), ylim=(height, -0.6))
     axes.axis("off")
-    places = {ability: 5.5 + 0.84 * i for i, ability in enumerate(SHOWN)}
+    places = {ability: 4.7 + 0.89 * i for i, ability in enumerate(SHOWN)}
     for ability, x in places.items():
         axes.text(x, -0.2, SHOWN[ability], fontsize=TEXT, color=FAINT, ha="center")
     y = 0.2
@@ -84,21 +95,25 @@ def _draw(axes: Any, tree: dict[str | None, list[str]], classes: dict[str, type]
                 face = colour if ability in own else PAPER
                 axes.plot(x, y, "o", markersize=8, markerfacecolor=face, markeredgecolor=colour, alpha=0.9)
             y += ROW
-        if kinds:
-            axes.plot([0.12, 0.12], [top + 0.75, y - ROW], color=colour, linewidth=1.6, solid_capstyle="round")
+        axes.plot([0.12, 0.12], [top + 0.75, y - ROW], color=colour, linewidth=1.6, solid_capstyle="round")
+        if branch in ABSENT:
+            axes.plot([0.12, 0.12, 0.45], [y - ROW, y, y], color=colour, linewidth=1.6, linestyle=(0, (1, 2)))
+            axes.text(0.55, y, f"{ABSENT[branch]}: none here", fontsize=TEXT, color=FAINT, va="center")
+            y += ROW
 
 
 WORDS = """
 Generative models differ in what they know of the density p(x) they learn. Some have it as a formula that can be
 evaluated: classical models and flows. Some have only a bound (variational autoencoders), an energy, that is the
 density but for a factor (Boltzmann machines), or its slope at every level of noise (diffusion). Some have no density
-at all and only draw: adversarial networks, and an autoencoder with a prior put on its codes after the fact. A plain
-autoencoder has not even that.
+at all and only draw: adversarial networks, and an autoencoder with a prior put on its codes after the fact. (So would
+generative stochastic networks, which draw by spoiling and cleaning again and again: the tree has a place for them, this
+program has none.) A plain autoencoder has not even that.
 
 The picture is made from the {count} kinds of this program. A kind lists what it can do in the header of its class; the
 branch follows from it: log p(x) makes a density tractable, a bound, an energy or a denoiser makes it approximate,
-samples alone leave it implicit. Commands follow the same dots: what samples can be evaluated, what encodes and decodes
-can be explored, what has a density can classify by Bayes' rule and compress.
+samples or translations alone leave it implicit. Commands follow the same dots: what samples can be evaluated, what
+encodes and decodes can be explored, what has a density can classify by Bayes' rule and compress.
 """
 
 LESSON = Lesson(
