@@ -11,7 +11,10 @@ from typing import Any, Literal
 Row = Mapping[str, Any]
 Goal = Literal["fast", "faithful", "diverse", "likelihood", "small-data"]
 LEVEL = 0.95  # of the intervals of Fréchet distances
-SPEED_ERROR = 0.1  # relative: speeds vary so much between runs on one machine
+# What a figure varies by when the same model is trained again with another seed, as a standard deviation: of log
+# Fréchet distance and of (recall + coverage) / 2 over three seeds of three families on Fashion-MNIST
+# (docs/benchmarks.md); relative, of bits/dim; nats; and relative, of speeds on one machine.
+AGAIN = {"frechet": 0.2, "diversity": 0.025, "bits_per_dim": 0.01, "nats": 0.02, "speed": 0.1}
 SURE, LIKELY = 0.95, 0.8
 
 
@@ -27,8 +30,9 @@ class Utility:
 def recommend(rows: Sequence[Row], goal: Goal) -> dict[str, Any] | None:
     """The row of greatest utility for a goal; None where no row has the figures for it.
 
-    `sure` is the probability that it is better than the `runner_up` in repeated measurements, from the standard errors
-    d1, d2 of their utilities u1, u2: Phi((u1 - u2) / sqrt(d1^2 + d2^2)); training with another seed is not in it.
+    `sure` is the probability that it is better than the `runner_up` when both are trained and measured again, from the
+    standard errors d1, d2 of their utilities u1, u2, the spread over seeds among them:
+    Phi((u1 - u2) / sqrt(d1^2 + d2^2)).
     """
     utility = UTILITIES[goal]
     found = sorted(
@@ -71,7 +75,8 @@ def _frechet(row: Row) -> Utility | None:
         return None
     spread = NormalDist().inv_cdf((1 + LEVEL) / 2)
     low, high = (math.log(max(edge, 1e-9)) for edge in interval) if interval else (0.0, 0.0)
-    return Utility(-math.log(max(value, 1e-9)), (high - low) / (2 * spread), f"Fréchet distance {value:.3g}")
+    error = math.hypot((high - low) / (2 * spread), AGAIN["frechet"])
+    return Utility(-math.log(max(value, 1e-9)), error, f"Fréchet distance {value:.3g}")
 
 
 def _faithful(row: Row, rows: Sequence[Row]) -> Utility | None:
@@ -85,7 +90,7 @@ def _diverse(row: Row, rows: Sequence[Row]) -> Utility | None:
     if len(shares) < 2:
         return None
     n = diversity.get("n") or 1000
-    error = math.sqrt(sum(share * (1 - share) for share in shares) / n) / 2
+    error = math.hypot(math.sqrt(sum(share * (1 - share) for share in shares) / n) / 2, AGAIN["diversity"])
     return Utility(sum(shares) / 2, error, f"recall {shares[0]:.2f}, coverage {shares[1]:.2f}")
 
 
@@ -99,7 +104,7 @@ def _fast(row: Row, rows: Sequence[Row]) -> Utility | None:
     limit = min(best - math.log(2), -math.log(yardstick) if yardstick else math.inf)
     if own.value < limit:
         return None
-    return Utility(math.log(speed), SPEED_ERROR, f"{speed:,.0f} samples/s at {own.said}")
+    return Utility(math.log(speed), AGAIN["speed"], f"{speed:,.0f} samples/s at {own.said}")
 
 
 def _likelihood(row: Row, rows: Sequence[Row]) -> Utility | None:
@@ -108,8 +113,8 @@ def _likelihood(row: Row, rows: Sequence[Row]) -> Utility | None:
     if found.get("alarms"):
         return None
     if bits is not None:
-        return Utility(-bits, error, f"{bits:.3g} bits/dim")
-    return None if nats is None else Utility(nats, error, f"{nats:.3g} nats")
+        return Utility(-bits, math.hypot(error, AGAIN["bits_per_dim"] * bits), f"{bits:.3g} bits/dim")
+    return None if nats is None else Utility(nats, math.hypot(error, AGAIN["nats"]), f"{nats:.3g} nats")
 
 
 def _small_data(row: Row, rows: Sequence[Row]) -> Utility | None:
