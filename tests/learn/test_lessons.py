@@ -16,7 +16,7 @@ from figment.core.errors import UsageError
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(1800)]
 
 MUST = {
-    "taxonomy": ("Every branch", "What has a density"),
+    "taxonomy": ("Every branch", "What has a density", "branch that the decks"),
     "latents-2-or-5": ("Five numbers", "three quarters", "principal components"),
     "ae-or-vae": ("gaps", "nearer to the data", "cover more"),
     "two-terms": ("leaves nothing", "evenly"),
