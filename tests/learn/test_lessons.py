@@ -38,6 +38,8 @@ MUST = {
     "likelihood-fooled": ("likelier than its own", "other way round", "mends", "both ways"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
     "distribution-transformer": ("On the line", "On the plane", "way back"),
+    "optimal-discriminator": ("within .05", "2 JSD", "Where the two agree"),
+    "saturating-gradient": ("a hundred times", "nowhere", "arrives"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

@@ -38,6 +38,8 @@ LESSONS = {
     "bayes-rule": "bayes_rule",
     "distribution-transformer": "distribution_transformer",
     "energy-landscape": "energy_landscape",
+    "optimal-discriminator": "discriminator",
+    "saturating-gradient": "saturation",
     "generative-or-discriminative": "generative_or_discriminative",
 }
 
