@@ -49,3 +49,14 @@ def test_a_perceptron_is_misled_by_what_noise_does_not_do(mnist: str, tmp_path: 
     assert found["fgsm"] >= 0.70
     assert found["pgd"] <= found["fgsm"]
     assert found["masked"] == []
+
+
+def test_convolutions_trained_against_many_steps_withstand_them(mnist: str, tmp_path: Path) -> None:
+    """Madry et al. 2018: of eps = .3, PGD of 20 steps leaves at least 80 % right, and clean digits stay right."""
+    settings: dict[str, Any] = {"model__size": "tiny", "model__defence": 0.3, "model__attack_steps": 3}
+    run = figment.train("classifier", mnist, tmp_path / "run", steps=2500, training__lr=2e-3, **settings)
+    found = attacked(run, Attack(eps=0.3, restarts=2), 500)
+    assert found["clean"] >= 0.97
+    assert found["pgd"] >= 0.80
+    assert found["pgd"] <= found["fgsm"]
+    assert found["masked"] == []

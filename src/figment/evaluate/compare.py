@@ -15,7 +15,7 @@ import numpy as np
 
 from figment.core.data import Dataset, Image
 from figment.core.errors import UsageError
-from figment.core.model import CanSample, density
+from figment.core.model import CanEncode, CanSample, CanTranslate, density
 from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, write_json, write_text
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Stopped
@@ -23,7 +23,7 @@ from figment.evaluate import page, recommend, report, trilemma
 from figment.pictures import picture, save_png
 from figment.planning import differences, plan
 from figment.samples import save_samples, weights_of
-from figment.workbench import Watch, execute, load, reconstruct
+from figment.workbench import Watch, execute, load, preview, reconstruct
 
 MODELS = ("gaussian-mixture", "autoencoder", "with-prior", "vae", "gan", "diffusion")
 FIGURES = ("parameters", "train_seconds", "quality", "diversity", "speed", "likelihood", "memorisation")
@@ -170,7 +170,9 @@ def _row(
     model = load(entry.folder)
     if isinstance(model, CanSample):
         save_samples(entry.folder, pictures, _shown(dataset), seed=settings["seed"])
-    else:
+    elif isinstance(model, CanTranslate):
+        preview(dataset, model, pictures)
+    elif isinstance(model, CanEncode):
         batch = dataset.held_out.gather(_rows_shown(dataset))
         recipe = {"model": entry.name, "weights": weights, "reconstructions": len(batch)}
         save_png(picture(dataset.spec, reconstruct(model, batch.x, batch.c)), pictures, recipe)
