@@ -24,10 +24,11 @@ from figment.core.data import Spec, Vector
 from figment.core.errors import DataError, UsageError
 from figment.data import parse
 from figment.data.faces.folder import write
-from figment.explorer import ACTIONS, action, inputs
+from figment.explorer import ACTIONS, action, inputs, probe
 from figment.explorer.points import plane
 from figment.explorer.scene import Scene, explore
 from figment.latent import codes
+from figment.latent.operations import operations
 from figment.pictures import read_recipe
 from figment.pixels import inversion
 
@@ -105,6 +106,21 @@ def test_long_paths_tell_how_far_they_are_and_end_alike(runs: dict[str, Path], m
     parts = scene.codec.encode(batch.x, batch.c).z
     assert told == [6, 2, 2, 2]
     torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_training_on_takes_so_many_steps_as_there_are_operations_for(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"seeds": 2, "labels": 20, "rows": 100, "held_out": 50}
+    scene = Scene(runs["autoencoder"])
+    once = operations(lambda: scene.model.encode(scene.held_out(1).x, {}))
+    monkeypatch.setattr(probe, "trained_accuracy", lambda *_, steps, **__: steps / 1000)
+    for steps, expected in ((3, 20), (40, 40), (1e6, 150)):
+        monkeypatch.setattr(probe, "OPERATIONS", (steps + 0.5) * 2 * 2 * 20 * 3 * once)
+        found = explore(scene, "probe", (), settings).figures["trained_on"]
+        assert found["steps"] == expected
+        assert found["pretrained"]["accuracy"] == expected / 1000
+    assert explore(scene, "probe", (), {**settings, "steps": 7}).figures["trained_on"]["steps"] == 7
 
 
 def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:
@@ -235,6 +251,14 @@ def test_what_is_named_twice_is_counted_twice(runs: dict[str, Path]) -> None:
     }
     stored = json.loads(called(run, "compress", "count=8", "rows=50", "--json").stdout)
     assert stored["measured"] == 8 and all(map(Path.exists, map(Path, stored["pictures"])))
+
+
+def test_terms_of_a_bound_are_those_of_a_denoiser(runs: dict[str, Path]) -> None:
+    found = json.loads(called(runs["diffusion"], "terms", "steps=5", "count=4", "--json").stdout)
+    assert [len(terms) for terms in found["terms"].values()] == [6, 6]
+    assert found["total"]["beta"] == pytest.approx(sum(found["terms"]["beta"]))
+    with pytest.raises(UsageError, match="is none: take diffusion"):
+        explore(Scene(runs["vae"]), "terms", (), {})
 
 
 def test_several_figures_are_printed_in_few_characters() -> None:

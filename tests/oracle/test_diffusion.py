@@ -15,6 +15,7 @@ from figment.core.errors import UsageError
 from figment.core.model import CanDenoise, Denoised, Turn
 from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
+from figment.models.diffusion.chain import chain_terms
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.ode import flow_log_likelihood
@@ -307,6 +308,28 @@ def test_the_trace_by_signs_is_right_in_the_mean():
     assert float(
         (flow_log_likelihood(denoiser, rows(x.shape[1]).x, x, {}, steps=32) - truth).abs().mean()
     ) < 0.02 * float(truth.abs().mean())
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "straight"])
+def test_the_terms_of_a_chain_bound_a_gaussian(name):
+    """None is negative, the last is the divergence from the prior, and with the exact denoiser their sum is just above
+    the entropy: more so with beta-tilde, which is right for data that are a point, than with beta."""
+    deviation, n, steps = 0.6, 500, 100
+    denoiser = Mixture(torch.full((1, 2), 0.5), deviation, path(name))
+    x = 0.5 + deviation * torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = float(((x - 0.5) ** 2).sum(1).mean() / (2 * deviation**2)) + math.log(2 * math.pi * deviation**2)
+    gaps = {}
+    for spread in ("beta", "beta-tilde"):
+        torch.manual_seed(1)
+        terms = torch.stack(list(chain_terms(denoiser, rows(2).x, x, {}, steps, spread)))
+        assert terms.shape == (steps + 1, n)
+        assert float(terms[1:].min()) >= -1e-9
+        at = level(denoiser.schedule, 1.0)
+        prior = (at.alpha**2 * (x**2).sum(1) + 2 * (at.sigma**2 - 1 - 2 * math.log(at.sigma))) / 2
+        torch.testing.assert_close(terms[-1], prior)
+        gaps[spread] = float(terms.mean(1).sum()) - exact
+    assert -0.05 < gaps["beta"] < 0.15, gaps
+    assert gaps["beta"] < gaps["beta-tilde"], gaps
 
 
 def test_bound_of_pixels_is_of_a_mass():

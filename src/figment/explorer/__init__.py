@@ -22,6 +22,7 @@ ACTIONS = {
     "arithmetic": "A + B - C: sums of codes, with weights as in 0.5*A",
     "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
     "compress": "what its codes cost in bytes, beside principal components and JPEG",
+    "terms": "diffusion: what each step of the chain from data to noise adds to the bound",
     "probe": "what a few labels make of its codes, and of its encoder as a beginning",
 }
 

@@ -32,17 +32,17 @@ def variational_bound(
     integral = torch.zeros(len(x), device=x.device)
     for draw in draws:
         t = path.time(ends[1] + (ends[0] - ends[1]) * draw).to(x)
-        mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
+        mean, alpha, sigma = denoised(denoiser, value, x, t, c)
         integral += 0.5 * ((alpha / sigma) ** 2 * (x - mean) ** 2).flatten(1).sum(1)
     t = path.time(ends[:1]).to(x).expand(len(x))
-    mean, alpha, sigma = _denoised(denoiser, value, x, t, c)
+    mean, alpha, sigma = denoised(denoiser, value, x, t, c)
     reconstruction = log_likelihood(value, x, mean, sigma / alpha).flatten(1).sum(1)
     alpha, sigma = (rate(path.time(ends[1:])).to(x) for rate in (path.alpha, path.sigma))
     gap = 0.5 * ((alpha * x.flatten(1)) ** 2 + sigma**2 - 1 - 2 * sigma.log()).sum(1)
     return reconstruction - integral * float(ends[0] - ends[1]) / terms - gap
 
 
-def _denoised(
+def denoised(
     denoiser: CanDenoise, value: Image | Vector, x: Tensor, t: Tensor, c: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(E[x | x_t], alpha, sigma) at fresh noise; a picture's mean lies in [-1, 1] whatever the network says."""
