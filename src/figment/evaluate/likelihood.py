@@ -39,8 +39,9 @@ def likelihood_of_run(
 ) -> dict[str, Any]:
     """The likelihood of a run on the held-out split of its data, or of `data`, as one row of `figment likelihood`.
 
-    `settings` change that data: `{"binarise": "dynamic"}`. `n` items at most, `draws` and `flow` as in `likelihood`. Raises UsageError where the data has another form than the
-    run's or the model no importance weights or probability flow, and InvalidCheckpoint for a damaged run.
+    `settings` change that data: `{"binarise": "dynamic"}`. `n` items at most, `draws` and `flow` as in `likelihood`.
+    Raises UsageError where the data has another form than the run's or the model no importance weights or probability
+    flow, and InvalidCheckpoint for a damaged run.
     """
     from figment.data import parse
     from figment.workbench import load
@@ -114,10 +115,12 @@ def likelihood(
     estimated = isinstance(model, EstimatesLogProb) or (isinstance(model, HasLogProb) and model.estimated)
     kind = "estimate" if estimated or flow else kind
     alarms = []
-    if exact and bound:
-        below = evaluated(bound)
+    lower = bound if exact else model.bound if draws and isinstance(model, HasBound) else None
+    if lower:
+        below = evaluated(lower)
         if _mean(below - nats) > 4 * _error(below - nats) + 1e-3:
-            alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above its log-probability")
+            above = f"that of {draws} draws" if draws else "its log-probability"
+            alarms.append(f"impossible: its bound, {_mean(below):.4g} nats, is above {above}, {_mean(nats):.4g}")
     figures: dict[str, Any] = {"bits_per_dim": None, "nats": None, "kind": kind, "n": len(nats)}
     figures |= {"draws": draws} if draws else {"flow": flow} if flow else {}
     figures |= {"split": _split(dataset), "given": sorted(known), "alarms": alarms, "remarks": []}
