@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import binom
-from torch.distributions import Bernoulli, Categorical, Distribution, Normal
+from torch.distributions import Bernoulli, Binomial, Categorical, Distribution, Normal
 
 from figment.core.data import ArraySplit, Dataset, Image, Spec, Vector
 from figment.core.model import Budget
@@ -19,10 +19,11 @@ from figment.models.classical.naive_bayes import NaiveBayes, NaiveBayesConfig
 from figment.pictures import COLOURS, INK
 
 COIN, COINS = 0.3, 200
-TRIALS, SHARE, SERIES = 20, 0.35, 50
+TRIALS, SHARE, SERIES = 255, 0.35, 6  # as many trials as a pixel has levels above black
 DIE, THROWS = np.array([0.05, 0.10, 0.15, 0.20, 0.20, 0.30]), 1000
 MEAN, SIGMA, LENGTHS = 1.5, 0.6, 100
 NARROW = 0.05  # deviation of a Gaussian whose density exceeds 1
+FITTING = {"bernoulli": "bernoulli", "binomial": "binomial", "multinomial": "categorical", "gaussian": "gaussian"}
 REPEATS = 400  # fits that show how far estimates scatter
 BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#b9b2a4"
 
@@ -31,36 +32,34 @@ Found = dict[str, np.ndarray]  # parameters by name: truth, estimate and standar
 
 def fitted(spec: Spec, stored: np.ndarray) -> NaiveBayes:
     """The model `naive-bayes` of one dimension, without smoothing: maximum likelihood."""
-    model: NaiveBayes = NaiveBayesConfig(smoothing=0).build(spec)
+    model: NaiveBayes = NaiveBayesConfig.model_validate({"observation": FITTING[spec.name], "smoothing": 0}).build(spec)
     for _ in model.fit(Dataset(spec, {"train": ArraySplit(spec, stored, {})}, "draws"), Budget()):
         pass
-    return model
+    return model.double()
 
 
 def models(generator: np.random.Generator) -> tuple[dict[str, NaiveBayes], dict[str, np.ndarray]]:
-    """Three models of ours and the draws `(N,)` that each was fitted to."""
+    """Four models of ours and the draws `(N,)` that each was fitted to."""
     draws: dict[str, np.ndarray] = {
         "bernoulli": (generator.random(COINS) < COIN).astype(np.uint8),
+        "binomial": generator.binomial(TRIALS, SHARE, SERIES).astype(np.uint8),
         "multinomial": generator.choice(6, THROWS, p=DIE).astype(np.uint8),
         "gaussian": generator.normal(MEAN, SIGMA, LENGTHS).astype(np.float32),
     }
     pixel = Image(channels=1, height=1, width=1)
-    forms = {"bernoulli": pixel.model_copy(update={"binary": True}), "multinomial": pixel,
+    forms = {"bernoulli": pixel.model_copy(update={"binary": True}), "binomial": pixel, "multinomial": pixel,
              "gaussian": Vector(mean=(0.0,), scale=(1.0,))}  # fmt: skip
-    stored = {
-        "bernoulli": 255 * draws["bernoulli"].reshape(-1, 1, 1, 1),
-        "multinomial": draws["multinomial"].reshape(-1, 1, 1, 1),
-        "gaussian": draws["gaussian"][:, None],
-    }
+    stored = {name: drawn.reshape(-1, *forms[name].shape) for name, drawn in draws.items()}
+    stored["bernoulli"] = 255 * stored["bernoulli"]
     return {name: fitted(Spec(name=name, x=forms[name]), stored[name]) for name in draws}, draws
 
 
-def estimates(found: Mapping[str, NaiveBayes], successes: np.ndarray) -> Found:
+def estimates(found: Mapping[str, NaiveBayes]) -> Found:
     """Every parameter, as the models have it, with the standard error that the curvature of log p gives."""
     coin = float(found["bernoulli"].table[0, 0, 1].exp())
     die = found["multinomial"].table[0, 0, :6].exp().numpy()
     mean, sigma = float(found["gaussian"].table[0, 0, 0]), float(found["gaussian"].table[0, 0, 1].sqrt())
-    share, thrown = float(successes.mean() / TRIALS), SERIES * TRIALS
+    share, thrown = float(found["binomial"].table[0, 0, 1].exp()), SERIES * TRIALS
     return {
         "Bernoulli p": np.array([COIN, coin, math.sqrt(coin * (1 - coin) / COINS)]),
         "binomial p": np.array([SHARE, share, math.sqrt(share * (1 - share) / thrown)]),
@@ -74,14 +73,15 @@ def disagreement(found: Mapping[str, NaiveBayes], of: Found, draws: Mapping[str,
     """The largest difference of a log-probability of ours from that of torch.distributions."""
     reference: dict[str, Distribution] = {
         "bernoulli": Bernoulli(torch.tensor(of["Bernoulli p"][1])),
+        "binomial": Binomial(TRIALS, torch.tensor(of["binomial p"][1])),
         "multinomial": Categorical(torch.tensor(of["multinomial p"][1])),
         "gaussian": Normal(of["Gaussian mean"][1], of["Gaussian deviation"][1]),
     }
-    shown = {"bernoulli": 2.0 * draws["bernoulli"] - 1, "multinomial": draws["multinomial"] / 127.5 - 1,
-             "gaussian": draws["gaussian"]}  # fmt: skip
+    shown = {"bernoulli": 2.0 * draws["bernoulli"] - 1, "gaussian": draws["gaussian"]}
+    shown |= {name: draws[name] / 127.5 - 1 for name in ("binomial", "multinomial")}
     off = []
     for name, model in found.items():
-        x = torch.tensor(shown[name], dtype=torch.float32).view(-1, *model.spec.x.shape)
+        x = torch.tensor(shown[name], dtype=torch.float64).view(-1, *model.spec.x.shape)
         known = reference[name].log_prob(torch.tensor(draws[name].astype(np.float64)))
         off.append(float((model.log_prob(x, {}).double() - known).abs().max()))
     return max(off)
@@ -90,8 +90,7 @@ def disagreement(found: Mapping[str, NaiveBayes], of: Found, draws: Mapping[str,
 def make(stage: Stage) -> Told:
     generator = np.random.Generator(np.random.Philox(stage.seed))
     found, draws = models(generator)
-    successes = generator.binomial(TRIALS, SHARE, SERIES)
-    of = estimates(found, successes)
+    of = estimates(found)
     away = {name: float(np.abs((row[1] - row[0]) / row[2]).max()) for name, row in of.items()}
     off = disagreement(found, of, draws)
     p = np.linspace(0.001, 0.999, 1999)
@@ -119,7 +118,7 @@ def make(stage: Stage) -> Told:
               ", ".join(f"{name} {value:.1f}" for name, value in away.items()), max(away.values()) < 3),
         Claim("The share of heads is where the likelihood is highest", f"{heads / COINS:.3f} against "
               f"{p[curve.argmax()]:.3f}", abs(p[curve.argmax()] - heads / COINS) < 1e-3),
-        Claim("Log-probabilities agree with torch.distributions", f"to {off:.1e}", off < 2e-6),
+        Claim("Log-probabilities agree with torch.distributions", f"to {off:.1e}", off < 1e-6),
         Claim("Estimates scatter as the standard error says", f"{ratio.min():.2f} to {ratio.max():.2f} times, for "
               f"{sizes[0]} to {sizes[-1]} draws", bool((abs(ratio - 1) < 0.15).all())),
         Claim("A density may exceed 1: only its area is 1", f"{narrow.max():.2f} at the top, area {area:.4f}",
@@ -127,7 +126,7 @@ def make(stage: Stage) -> Told:
     ]  # fmt: skip
     panels = [
         [_curve("Bernoulli: a coin", p, curve, of["Bernoulli p"], f"{heads} heads in {COINS} throws."),
-         _curve("Binomial: counts", p, binom.logpmf(successes[:, None], TRIALS, p).sum(0), of["binomial p"],
+         _curve("Binomial: counts", p, binom.logpmf(draws["binomial"][:, None], TRIALS, p).sum(0), of["binomial p"],
                 f"{SERIES} counts of successes in {TRIALS} trials each.")],
         [_die(of["multinomial p"]), _gaussian(draws["gaussian"], of)],
         [_density(z.numpy(), narrow), _scatter(sizes, scatter)],
@@ -229,7 +228,8 @@ its area is 1, but it may exceed 1, as the narrow Gaussian does with {top:.2f}. 
 only on the same data in the same units.
 
 The last row is the same on pictures: each pixel a coin. This is what `figment train naive-bayes` does with data of your
-own: Bernoulli for black and white pictures, a multinomial for each pixel of grey ones, Gaussians for rows.
+own: Bernoulli for black and white pictures, a multinomial for each pixel of grey ones (or a binomial, with
+`model.observation=binomial`), Gaussians for rows.
 """
 
 LESSON = Lesson(
