@@ -40,6 +40,7 @@ MUST = {
     "distribution-transformer": ("On the line", "On the plane", "way back"),
     "optimal-discriminator": ("within .05", "2 JSD", "Where the two agree"),
     "saturating-gradient": ("a hundred times", "nowhere", "arrives"),
+    "critic-distance": ("within 10 %", "has stopped", "units of their own"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

@@ -40,6 +40,7 @@ LESSONS = {
     "energy-landscape": "energy_landscape",
     "optimal-discriminator": "discriminator",
     "saturating-gradient": "saturation",
+    "critic-distance": "critic",
     "generative-or-discriminative": "generative_or_discriminative",
 }
 

@@ -94,12 +94,13 @@ def accuracy(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def coverage(real: Tensor, fake: Tensor) -> Tensor:
-    """The share of real examples `(B, ...)` that have a drawn one as near as the nearest eighth of the other real ones.
+    """The share of real examples `(B, ...)` that have a drawn one as near as their k-th nearest real one, k a sixteenth
+    of B and 4 at least.
 
-    It is about 1 - 2^(-B / 8) where the two distributions agree, and falls with what is lost of the data. Naeem et
-    al., "Reliable fidelity and diversity metrics for generative models" (2020).
+    It is about 1 - 2^-k where the two distributions agree, and falls with what is lost of the data. Naeem et al.,
+    "Reliable fidelity and diversity metrics for generative models" (2020).
     """
-    k = min(1 + max(1, len(real) // 8), len(real))
+    k = min(1 + max(4, len(real) // 16), len(real))
     x, drawn = real.flatten(1).float(), fake.flatten(1).float()
     among = torch.cdist(x, x).kthvalue(k, dim=1).values  # the nearest is the example itself
     return (torch.cdist(x, drawn).amin(1) <= among).float().mean()
