@@ -47,8 +47,12 @@ def models(generator: np.random.Generator) -> tuple[dict[str, NaiveBayes], dict[
         "gaussian": generator.normal(MEAN, SIGMA, LENGTHS).astype(np.float32),
     }
     pixel = Image(channels=1, height=1, width=1)
-    forms = {"bernoulli": pixel.model_copy(update={"binary": True}), "binomial": pixel, "multinomial": pixel,
-             "gaussian": Vector(mean=(0.0,), scale=(1.0,))}  # fmt: skip
+    forms: dict[str, Image | Vector] = {
+        "bernoulli": pixel.model_copy(update={"binary": True}),
+        "binomial": pixel,
+        "multinomial": pixel,
+        "gaussian": Vector(mean=(0.0,), scale=(1.0,)),
+    }
     stored = {name: drawn.reshape(-1, *forms[name].shape) for name, drawn in draws.items()}
     stored["bernoulli"] = 255 * stored["bernoulli"]
     return {name: fitted(Spec(name=name, x=forms[name]), stored[name]) for name in draws}, draws
