@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from figment.core.data import Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.noise import Noise
+from figment.latent.codes import Codec
 from figment.models.energy.denoising import SPREAD, NoisyEnergy
 from figment.models.energy.ebm import EBM, Choices, EBMConfig
 
@@ -87,7 +88,7 @@ def test_the_loss_is_least_where_the_energy_is_that_of_the_data(pictures: EBM) -
     torch.manual_seed(0)
     x, label = PIXELS + SPREAD * torch.randn(20_000, 1, 2, 3), torch.zeros(20_000, dtype=torch.int64)
     assert float(pictures.network.loss(x, label).detach()) == pytest.approx(1, abs=0.02)
-    assert float(pictures.network.loss(x + 0.3, label)) > 1.1
+    assert float(pictures.network.loss(x + 0.3, label).detach()) > 1.1
 
 
 @pytest.mark.parametrize("settings", [{}, {"steps": 40, "step": 1.2}, {"steps": 80, "annealed": 0.7}])
@@ -101,3 +102,8 @@ def test_each_way_of_learning_is_for_its_own_form_of_data() -> None:
     for learning, spec in (("noise", PICTURE), ("walkers", PICTURE), ("denoising", PLANE)):
         with pytest.raises(UsageError, match="leave it out"):
             EBMConfig(learning=learning).build(spec)
+
+
+def test_a_model_that_walks_has_no_codes(pictures: EBM) -> None:
+    with pytest.raises(UsageError, match="no codes"):
+        Codec(pictures)

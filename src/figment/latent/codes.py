@@ -82,7 +82,7 @@ class Codec:
         if isinstance(self.coder, HasPrior):
             return "search"
         kind = model.config.kind
-        if isinstance(model, HasSampling):
+        if isinstance(model, HasSampling) and model.invertible:
             raise UsageError(f"'{kind}' has codes only without fresh noise: leave the sampler out, or set eta=0.")
         raise UsageError(
             f"'{kind}' has no codes: nothing in it decodes. These families do: autoencoder, vae, with-prior, "
