@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import PIL.Image
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
+from figment.cli import main
 from figment.data import parse
 from figment.models.classical.clusters import (
     bandwidth_of,
@@ -17,6 +24,7 @@ from figment.models.classical.clusters import (
     shifted,
     squared_distances,
 )
+from figment.pictures import read_recipe
 from figment.pixels.colour import to_lab, to_rgb
 from figment.pixels.regions import regions
 
@@ -120,3 +128,21 @@ def test_a_graded_background_is_one_region() -> None:
     found = regions(picture.astype(np.uint8))
     np.testing.assert_allclose(found.shares, [8 / 9, 1 / 9])
     assert found.colours[1].tolist() == [250, 240, 60]
+
+
+def test_the_command_splits_a_picture_of_ones_own(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    flag = np.zeros((30, 60, 3), np.uint8)
+    flag[:, :30], flag[:, 30:50], flag[:, 50:] = (200, 40, 40), (240, 240, 235), (30, 60, 160)
+    PIL.Image.fromarray(flag).save(tmp_path / "flag.png")
+
+    def colours(*words: str) -> Any:
+        monkeypatch.setattr(sys, "argv", ["figment", "data", "colours", str(tmp_path / "flag.png"), "--json", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return json.loads(capsys.readouterr().out) if not end.value.code else end.value.code
+
+    found = colours("--out", str(tmp_path / "out.png"))
+    assert [region["colour"] for region in found["regions"]] == ["#c82828", "#f0f0eb", "#1e3ca0"]
+    assert read_recipe(tmp_path / "out.png")["picture"] == "flag.png"
+    assert len(colours("--count", "2", "--out", str(tmp_path / "two.png"))["regions"]) == 2
+    assert colours("--out", str(tmp_path / "out.gif")) == 2
