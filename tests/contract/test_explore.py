@@ -23,6 +23,7 @@ from figment.cli.progress import flat
 from figment.core.data import Spec, Vector
 from figment.core.errors import DataError, UsageError
 from figment.data import parse
+from figment.data.faces.dataset import FacesConfig
 from figment.data.faces.folder import write
 from figment.explorer import ACTIONS, action, inputs, probe
 from figment.explorer.points import plane
@@ -197,6 +198,7 @@ def test_data_that_has_moved_is_named_anew_and_comes_to_the_size_of_the_model(tm
     with pytest.raises(DataError, match="--data"):
         explore(Scene(run), "reconstruct")
     assert Scene(run, data=str(there)).dataset.spec.x.shape == (3, 8, 8)
+    assert Scene(run, data="faces").alike(FacesConfig(count=20)).build().spec.x.shape == (3, 8, 8)
 
 
 def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:

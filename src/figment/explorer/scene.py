@@ -19,6 +19,7 @@ from figment.core.progress import Watch, unwatched
 from figment.core.run import DataConfig, RunFolder
 from figment.data import parse as parse_data
 from figment.data.decode import Crop
+from figment.data.faces.dataset import FacesConfig
 from figment.data.pictures import PictureConfig
 from figment.evaluate.likelihood import check_form
 from figment.explorer import action
@@ -80,6 +81,8 @@ class Scene:
         if isinstance(other, PictureConfig) and isinstance(form, Image):
             alike = {"crop": own.crop, "binarise": own.binarise} if isinstance(own, PictureConfig) else {}
             return other.model_copy(update={"size": (form.height, form.width), **alike})
+        if isinstance(other, FacesConfig) and isinstance(form, Image) and form.height == form.width:
+            return other.model_copy(update={"size": form.height})
         return other
 
     @property
