@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,11 @@ from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow
 from figment.models.flows.transform import Chain
-from figment.pictures import COLOURS, drawing, rendered
+from figment.pictures import COLOURS, drawing, panel, rendered
 
 STEPS, BATCH = 800, 256
 POINTS, FILMED, TESTED = 1500, 700, 2000  # points of pictures, of the film, and of the tests
-BETWEEN = 5  # frames from one layer to the next
+BETWEEN = 8  # frames from one layer to the next
 REACH = 3.4  # of pictures, in deviations
 
 
@@ -63,14 +65,16 @@ def told(stage: Stage, model: Flow) -> Told:
               f"{tests['plane, y']:.2f}", min(tests["plane, x"], tests["plane, y"]) > 0.01),
         Claim("The way back leads to where each point came from", f"off by {back:.1e} at most", back < 1e-2),
     ]  # fmt: skip
-    shown = np.linspace(0, len(path) - 1, 4).round().astype(int)
+    shown = np.linspace(0, len(path) - 1, 5).round().astype(int)
     rows = [
         [_cloud(path[i], path[0], "Noise" if i == 0 else f"After {i} of {len(path) - 1} layers") for i in shown],
-        [_map(train[:, 0]), _line(line, held[:, 0]), _density(stage, model)],
+        [_map(train[:, 0]), _line(line, held[:, 0], tests["line"]), _density(stage, model, tests)],
     ]
     text = TEXT.format(layers=len(path) - 1, line=tests["line"], x=tests["plane, x"], y=tests["plane, y"])
     figures = {"kolmogorov_smirnov_p": tests, "back": back}
-    return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims, _film(path[:, :FILMED]))
+    return Told(
+        plate(LESSON.title, LESSON.teaches, rows), text, figures, claims, _film(path[:, :FILMED], z[:, 0].numpy(), line)
+    )
 
 
 def _scatter(axes: Any, x: Tensor, start: Tensor) -> None:
@@ -84,18 +88,26 @@ def _cloud(x: Tensor, start: Tensor, heading: str) -> Panel:
     return Panel(heading, lambda axes: _scatter(axes, x, start), "", -1.0)
 
 
-def _film(path: Tensor) -> list[Any]:
-    """The points on their way, layer by layer, with a rest at either end."""
-    frames = []
-    times = [0.0] * BETWEEN + np.linspace(0, len(path) - 1, BETWEEN * (len(path) - 1) + 1).tolist()
-    for time in times + [float(len(path) - 1)] * BETWEEN:
-        i = min(int(time), len(path) - 2)
-        ease = (1 - np.cos(np.pi * (time - i))) / 2
-        figure, axes = drawing(3.0, 3.0)
-        axes.grid(visible=False)
-        _scatter(axes, path[i].lerp(path[i + 1], float(ease)), path[0])
+def _film(path: Tensor, z: np.ndarray, line: np.ndarray) -> list[Any]:
+    """Both maps at work: points of the plane on their way, layer by layer, and below them z on its way to the line's
+    G(z); with a rest at either end."""
+    frames, end = [], len(path) - 1
+    for time in [0.0] * BETWEEN + np.linspace(0, end, BETWEEN * end + 1).tolist() + [float(end)] * BETWEEN:
+        i = min(int(time), end - 1)
+        figure, axes = drawing(3.0, 3.9)
+        axes.remove()
+        plane, below = (panel(figure, place) for place in figure.add_gridspec(2, 1, height_ratios=(10, 3)))
+        plane.grid(visible=False)
+        _scatter(plane, path[i].lerp(path[i + 1], _eased(time - i)), path[0])
+        below.hist(z + _eased(time / end) * (line - z), np.linspace(-REACH, REACH, 70), color=COLOURS[2])
+        below.set(xlim=(-REACH, REACH), ylim=(0, 0.09 * len(z)), yticks=[], xticks=[])
         frames.append(rendered(figure))
     return frames
+
+
+def _eased(time: float) -> float:
+    """From 0 to 1 with a soft start and end."""
+    return (1 - math.cos(math.pi * time)) / 2
 
 
 def _map(line: np.ndarray) -> Panel:
@@ -111,7 +123,7 @@ def _map(line: np.ndarray) -> Panel:
                   "where there is none.", ("z", "x"), 2.6)  # fmt: skip
 
 
-def _line(line: np.ndarray, held: np.ndarray) -> Panel:
+def _line(line: np.ndarray, held: np.ndarray, p: float) -> Panel:
     def draw(axes: Any) -> None:
         edges = np.linspace(-2.4, 2.4, 49)
         axes.hist(held, edges, density=True, color="#c9c3b6")
@@ -119,11 +131,11 @@ def _line(line: np.ndarray, held: np.ndarray) -> Panel:
         axes.plot(edges, norm.pdf(edges), color=COLOURS[1], linewidth=2, linestyle=(0, (5, 3)))
         axes.set(yticks=[], xlim=(-2.4, 2.4))
 
-    return curves("Noise, pushed", draw, "Dashed: N(0, 1). Green: its draws after G. Grey: held-out data.", ("x", ""),
-                  2.6)  # fmt: skip
+    return curves("Noise, pushed", draw, "Dashed: N(0, 1). Green: its draws after G. Grey: held-out data. "
+                  f"Kolmogorov-Smirnov test of the two: p = {p:.2f}.", ("x", ""), 2.6)  # fmt: skip
 
 
-def _density(stage: Stage, model: Flow) -> Panel:
+def _density(stage: Stage, model: Flow, tests: Mapping[str, float]) -> Panel:
     axis = torch.linspace(-REACH, REACH, 160)
     points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).view(-1, 2)
     height = model.log_prob(points, {}).exp().view(160, 160).numpy()
@@ -134,7 +146,8 @@ def _density(stage: Stage, model: Flow) -> Panel:
         axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[])
 
     return curves("On the plane: its density", draw, "The flow can be undone, so the density of what it makes is known "
-                  "(green); dots: data.", ("", ""), 2.6)  # fmt: skip
+                  f"(green); dots: data. Its draws: p = {tests['plane, x']:.2f} across, {tests['plane, y']:.2f} up.",
+                  ("", ""), 2.6)  # fmt: skip
 
 
 TEXT = """
@@ -144,8 +157,8 @@ Draws pushed through it cannot be told from data (p = {line:.2f}).
 
 On the plane a flow has learned one, in {layers} layers. Each moves one coordinate by an amount that depends on the
 other, so that each can be undone. The upper row and the film show the same points on their way, in the colour of the
-direction they began in: the cloud is stretched, bent, and pulled apart, and neighbours stay neighbours. The result
-passes for data in both coordinates (p = {x:.2f} and {y:.2f}).
+direction they began in (in the film, the map of the line is at work below them): the cloud is stretched, bent, and
+pulled apart, and neighbours stay neighbours. The result passes for data in both coordinates (p = {x:.2f} and {y:.2f}).
 
 A thread is left between parts of the data: a map that can be undone cannot tear the plane. The generator of an
 adversarial network does the same without a way back, and so without a density.

@@ -24,8 +24,9 @@ from figment.nn.embeddings import LabelEmbedding
 TransformName = Literal["coupling", "spline", "autoregressive", "continuous"]
 LABEL_WIDTH = 64  # dimensions of a label's embedding
 WATCHED, EVERY = 16, 50  # examples whose inverse is checked, and updates from one check to the next
-ROWS = {"tiny": (64, 1), "small": (64, 2), "base": (128, 2), "large": (256, 3)}  # width, blocks
-PICTURES = {"tiny": (16, 1), "small": (48, 2), "base": (96, 3), "large": (128, 4)}
+SIZED = ("width", "blocks", "bins")
+ROWS = {"tiny": (64, 1, 16), "small": (64, 2, 16), "base": (128, 2, 16), "large": (256, 3, 16)}
+PICTURES = {"tiny": (16, 1, 12), "small": (48, 2, 12), "base": (96, 3, 12), "large": (128, 4, 12)}
 EDGE = 2.0**-40  # of [0, 1], left out at either end where it is laid over the normal distribution
 REACH = 4.0  # standard deviations that splines bend; beyond them they are the identity
 
@@ -40,7 +41,7 @@ class FlowConfig(ModelConfig):
         "auto", description="affine or spline coupling, autoregressive splines, or an equation (pictures: spline)"
     )
     layers: int = pydantic.Field(4, ge=1, le=64, description="rows: couplings, or autoregressive layers")
-    bins: int = pydantic.Field(12, ge=2, le=256, description="pieces of a spline")
+    bins: int | None = pydantic.Field(None, ge=2, le=256, description="pieces of a spline (None: by size)")
     bound: float = pydantic.Field(3.0, gt=0, le=20, description="transform=coupling: largest log of a layer's scale")
     steps: int = pydantic.Field(12, ge=1, le=1000, description="transform=continuous: Runge-Kutta steps")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="features of the networks (None: by size)")
@@ -52,9 +53,9 @@ class FlowConfig(ModelConfig):
         transform = "spline" if self.transform == "auto" else self.transform
         if isinstance(spec.x, Image) and transform != "spline":
             raise UsageError(f"model.transform={transform} is for rows; pictures take spline, on several scales.")
-        width, blocks = (PICTURES if isinstance(spec.x, Image) else ROWS)[self.size]
-        resolved = {"transform": transform, "width": self.width or width, "blocks": self.blocks or blocks}
-        return Flow(self.model_copy(update=resolved), spec)
+        sized = zip(SIZED, (PICTURES if isinstance(spec.x, Image) else ROWS)[self.size])
+        resolved = {name: getattr(self, name) or value for name, value in sized}
+        return Flow(self.model_copy(update={"transform": transform, **resolved}), spec)
 
 
 @final
@@ -132,7 +133,7 @@ class Flow(Model, Learns, HasLogProb, HasPrior, CanEncode):
 
 def _transform(config: FlowConfig, spec: Spec, label: int) -> Transform:
     """Rows -> a normal distribution; pictures -> a uniform one."""
-    assert config.width and config.blocks
+    assert config.width and config.blocks and config.bins
     size, dimensions = (config.width, config.blocks, label), spec.x.dimensions
     if isinstance(spec.x, Image):
         unit = Spline(config.bins, 0.0, 1.0, tails=False)
