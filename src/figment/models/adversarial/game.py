@@ -34,9 +34,9 @@ class GameConfig(ModelConfig):
         "mixed examples (gradient-penalty), weights clipped, or normalised by their spectrum"
     )  # fmt: skip
     gamma: float | None = pydantic.Field(
-        None, ge=0, description="strength of a penalty (None: 1 for pictures, 0.1 for rows, whose modes are narrow)"
+        None, ge=0, description="strength of a penalty (None: 1; of r1 and r2 on rows, whose modes are narrow, 0.1)"
     )
-    lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties")
+    lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties r1, r2")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
     critics: int = pydantic.Field(1, ge=1, le=100, description="updates of the discriminator to one of the generator")
     rate: float = pydantic.Field(1.0, gt=0, description="the discriminator's learning rate, relative to training.lr")
@@ -61,7 +61,8 @@ class GameConfig(ModelConfig):
         """With sizes and strengths in numbers. Raises UsageError where the data has no pictures to augment."""
         if self.augment != "none" and not isinstance(spec.x, Image):
             raise UsageError(f"model.augment={self.augment} changes pictures, and {spec.name} has none: leave it out.")
-        gamma = (1.0 if isinstance(spec.x, Image) else 0.1) if self.gamma is None else self.gamma
+        usual = 1.0 if isinstance(spec.x, Image) or self.regulariser == "gradient-penalty" else 0.1
+        gamma = usual if self.gamma is None else self.gamma
         return self.model_copy(update={"width": self.width or WIDTHS[self.size], "gamma": gamma})
 
 
@@ -99,8 +100,8 @@ class Game(Model, Learns, HasPrior):
         )
 
     def discriminator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """L_D, plus its penalty on every `lazy`-th turn with weight `lazy`: (gamma / 2) (R1 + R2), or
-        10 gamma E (|slope| - 1)^2 on mixtures.
+        """L_D, plus (gamma / 2) (R1 + R2) on every `lazy`-th turn with weight `lazy`, or, on every turn, 10 gamma
+        E (|slope| - 1)^2 on mixtures.
 
         Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020). In bf16
         they are within 1 % of fp32, and their gradients within 3 %.
@@ -111,7 +112,8 @@ class Game(Model, Learns, HasPrior):
             drawn = self.drawn(batch)
             x = self.shown(torch.cat([batch.x, drawn]), turn)
         lazily = turn.count % config.lazy == 0
-        penalty = config.regulariser if lazily and self.gamma > 0 and torch.is_grad_enabled() else "none"
+        due = lazily or config.regulariser == "gradient-penalty"
+        penalty = config.regulariser if due and self.gamma > 0 and torch.is_grad_enabled() else "none"
         x.requires_grad_(penalty in ("r1+r2", "r1", "r2"))
         logits = self.judged(x, label)
         real, fake = logits.chunk(2)
@@ -127,7 +129,7 @@ class Game(Model, Learns, HasPrior):
             mixed = regularisers.between(*x.chunk(2)).requires_grad_()
             squares = regularisers.squared_slope(self.discriminator(mixed, label), mixed)
             parts["slope"] = squares.sqrt().mean()
-            loss = loss + config.lazy * STEEP * self.gamma * regularisers.unit_slope(squares).mean()
+            loss = loss + STEEP * self.gamma * regularisers.unit_slope(squares).mean()
         if config.augment == "adaptive" and torch.is_grad_enabled():
             parts["share"] = self.share.copy_(
                 adapted(self.share, turn.mean(parts["accuracy"]), config.target, len(batch))
