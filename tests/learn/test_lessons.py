@@ -36,6 +36,8 @@ MUST = {
     "class-densities": ("Independent pixels", "likeliest", "straight"),
     "rejection": ("were asked for", "95 of 100 cases", "95 of 100 at least", "alone is sure"),
     "likelihood-fooled": ("likelier than its own", "other way round", "mends", "both ways"),
+    "units-of-density": ("In other units", "without end", "punished", "truly needs"),
+    "diagonal-prior": ("under the prior", "takes away", "weight on dependence"),
     "bayes-rule": ("area of 1", "share P(y)", "are distributed", "Far from"),
     "distribution-transformer": ("On the line", "On the plane", "way back"),
     "optimal-discriminator": ("within .05", "2 JSD", "Where the two agree"),

@@ -23,7 +23,7 @@ from figment.core.model import (
     HasLogProb,
     density,
 )
-from figment.evaluate.background import Texture, file_bits
+from figment.evaluate.background import Texture, least_bits
 from figment.evaluate.likelihood import importance
 from figment.evaluate.memorisation import auroc
 from figment.evaluate.neighbours import nearest
@@ -39,10 +39,10 @@ MEANING = {
     "likelihood": "-log p(x): fooled where strange items are simpler than normal ones",
     "typicality": "how far -log p(x) is from its mean over normal items",
     "ratio": "-log p(x) less that of a model of texture alone, learned from the same data",
-    "complexity": "-log p(x) less what a general compressor (WebP) needs",
+    "complexity": "-log p(x) less what general compressors (PNG, WebP) need",
     "reconstruction": "squared error of x encoded and decoded",
     "distance": "log of the mean distance of the code from the five nearest codes of training items",
-    "rarity": "how rarely -log p(x) and the bits of a WebP come together so among normal items",
+    "rarity": "how rarely -log p(x) and the bits of compressors come together so among normal items",
     "strangeness": "the largest of complexity, rarity, and likelihood plus distance, in deviations: this one judges",
 }
 JUDGED = "strangeness"  # fixed beforehand, by measurements on many data sets: no outlier is seen in choosing it
@@ -112,7 +112,7 @@ class Observer:
         """Items x `(B, ...)`; `log_prob` `(B,)` where it is known already.
 
         Measures: `likelihood`, -log p(x) (where that is a bound, by 8 importance weights); `reconstruction` and
-        `distance` of coded items; `bits` of a WebP and `texture` of pictures, in nats.
+        `distance` of coded items; `bits` of compressors and `texture` of pictures, in nats.
         """
         x, found, rebuilt = x.to(self.model.device), dict[str, Tensor](), None
         if self.coded:
@@ -127,7 +127,7 @@ class Observer:
                 found["likelihood"] = -log_prob if log_prob is not None else self.surprise(x)
         if isinstance(self.model.spec.x, Image):
             pixels = self.model.spec.x.to_user(x)
-            found["bits"] = math.log(2) * file_bits(pixels, "WEBP", lossless=True, quality=100)
+            found["bits"] = math.log(2) * least_bits(pixels)
             if self.texture is not None:
                 found["texture"] = self.texture.nats(pixels)
         return Seen({name: values.double().cpu() for name, values in found.items()}, rebuilt)
@@ -185,9 +185,9 @@ class Normal:
 
     A simple item is likely to a model of complex ones (Nalisnick et al., "Do deep generative models know what they
     don't know?", 2019), so the likelihood alone is no judge. `rarity` is r = sqrt(2 (max log q - log q(t))), q a
-    mixture of Gaussians fitted to t = (-log p(x), bits of a WebP) of normal items: the radius in deviations, were q one
-    Gaussian. Morningstar et al., "Density of states estimation for out-of-distribution detection" (2021); Serra et
-    al., "Input complexity and out-of-distribution detection with likelihood-based generative models" (2020).
+    mixture of Gaussians fitted to t = (-log p(x), bits of compressors) of normal items: the radius in deviations, were
+    q one Gaussian. Morningstar et al., "Density of states estimation for out-of-distribution detection" (2021); Serra
+    et al., "Input complexity and out-of-distribution detection with likelihood-based generative models" (2020).
     """
 
     units: Mapping[str, Unit]

@@ -35,6 +35,8 @@ LESSONS = {
     "class-densities": "class_densities",
     "rejection": "rejection",
     "likelihood-fooled": "likelihood_fooled",
+    "units-of-density": "units_of_density",
+    "diagonal-prior": "diagonal_prior",
     "bayes-rule": "bayes_rule",
     "distribution-transformer": "distribution_transformer",
     "energy-landscape": "energy_landscape",

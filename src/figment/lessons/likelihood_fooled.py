@@ -82,13 +82,13 @@ def make(stage: Stage) -> Told:
                   min(SHOWN, len(held)), names=["textured", "smooth"], margin=1.0)],
         [_two("log p(x) by the model of textured pictures", [-score for score in learned_rough["likelihood"]],
               "Blue: new textured pictures. Orange: smooth ones, which lie to the right: likelier."),
-         _two("The same, less what WebP needs", [-score for score in learned_rough["complexity"]],
+         _two("The same, less what compressors need", [-score for score in learned_rough["complexity"]],
               "A likelihood ratio to a general compressor: smooth ones lie to the left.")],
         [_bars("Learned textured: are smooth ones strange?", {name: pair[0] for name, pair in found.items()}, tints),
          _bars("Learned smooth: are textured ones strange?", {name: pair[1] for name, pair in found.items()}, tints)],
     ]  # fmt: skip
     text = TEXT.format(**mean, raw=raw, reconstruction=found["reconstruction"], typicality=found["typicality"],
-                       complexity=found["complexity"], best=best,
+                       complexity=found["complexity"], ratio=found["ratio"], strangeness=found[JUDGED], best=best,
                        meaning="\n".join(f"- **{name}**: {MEANING[name]};" for name in SCORES))  # fmt: skip
     return Told(plate(LESSON.title, LESSON.teaches, rows), text, {"auroc": found, "log_prob": mean}, claims)
 
@@ -121,11 +121,14 @@ the same story: simpler ones, as handwritten digits do a model of photographs of
 {meaning}
 
 Rebuilding is fooled too, {reconstruction[0]:.2f}: a smooth picture is easier to rebuild. Typicality asks whether the
-likelihood is as usual, and not whether it is high: {typicality[0]:.2f} and {typicality[1]:.2f}. Taking off what a
-general compressor needs gives {complexity[0]:.2f} and {complexity[1]:.2f}. Here `{best}` does best both ways.
+likelihood is as usual, and not whether it is high: {typicality[0]:.2f} and {typicality[1]:.2f}. Taking off what
+compressors need gives {complexity[0]:.2f} and {complexity[1]:.2f}. A ratio to a model of texture, learned from the same
+pictures, is only as good as both models: {ratio[0]:.2f} and {ratio[1]:.2f}. Strangeness asks how rarely normal pictures
+have such a likelihood and such a complexity at once, and takes in the others: {strangeness[0]:.2f} and
+{strangeness[1]:.2f}. None of them was shown a strange picture first. Here `{best}` does best both ways.
 
-Only a mixture of Gaussians was tried here, and one sort of simplicity. `figment classify RUN DATA` prints the same
-scores for a run of any family with labels and a density, and other data.
+Only a mixture of Gaussians was tried here, and one sort of simplicity. `figment anomaly RUN DATA` prints the same
+table for a run of any family with a density, and other data.
 """
 
 LESSON = Lesson(

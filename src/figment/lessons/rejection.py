@@ -137,7 +137,7 @@ def _scores(asked: Judged, others: Mapping[str, Judged], limits: Limits, refused
     def draw(axes: Any) -> None:
         for (name, values), colour in zip(scores.items(), COLOURS):
             shown = np.log10(values.numpy() + shift)
-            axes.hist(shown, 60, color=colour, alpha=0.65, label=f"{name}: {refused[name]:.1%} refused")
+            axes.hist(shown, 25, color=colour, alpha=0.65, label=f"{name}: {refused[name]:.1%} refused")
         axes.axvline(np.log10(limits.strangest + shift), color=INK, linewidth=1.3, linestyle=(0, (5, 3)))
         axes.set(yticks=[])
         axes.legend(frameon=False, fontsize=11)
