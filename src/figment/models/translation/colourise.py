@@ -19,7 +19,9 @@ class ColouriseConfig(TranslatorConfig):
     """A U-Net that adds a* and b* to L*."""
 
     kind: Literal["colourise"] = "colourise"
-    adversarial: float = pydantic.Field(0.02, ge=0, le=100, description="weight of the discriminator (0: error alone)")
+    adversarial: float = pydantic.Field(
+        0.02, ge=0, le=100, description="weight of the discriminator: the more, the more colour where none is implied"
+    )
 
     def build(self, spec: Spec) -> Colourise:
         spec = self.adapt(spec)
