@@ -11,7 +11,16 @@ from figment.evaluate.report import evaluate
 
 pytestmark = pytest.mark.smoke
 
-STEPS = {"gaussian-mixture": 1, "with-prior": 800, "vae": 800, "gan": 1200, "flow": 600, "diffusion": 250}
+STEPS = {
+    "gaussian-mixture": 1,
+    "with-prior": 800,
+    "vae": 800,
+    "gan": 1200,
+    "flow": 600,
+    "diffusion": 250,
+    "vq-vae": 600,
+    "ebm": 300,
+}
 
 
 @pytest.mark.parametrize("kind", STEPS)
