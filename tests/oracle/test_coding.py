@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from figment import train
-from figment.coding.ans import TOTAL, Stack, intervals
+from figment.coding.ans import CHECKSUM, TOTAL, Stack, intervals
 from figment.coding.lossless import compress, decompress
 from figment.core.data import ArraySplit, Dataset, Image, Spec
 from figment.core.errors import UsageError
@@ -52,16 +52,22 @@ def test_every_outcome_has_an_interval_however_unlikely():
 def test_bits_borrowed_from_below_the_stack_are_given_back():
     """A pop before any push reads random bits; the pushes that undo it restore exactly those."""
     stack = Stack(3)
-    before = stack.to_bytes()
+    before = stack.to_bytes()[:-CHECKSUM]
     drawn = [stack.pop(3, lambda p: (p // 16, p // 16 * 16, np.full_like(p, 16))) for _ in range(40)]
     for symbol in drawn[::-1]:
         stack.push(symbol * 16, np.full(3, 16))
     assert stack.to_bytes()[: len(before)] == before
 
 
-def test_a_file_cut_short_is_a_usage_error():
-    with pytest.raises(UsageError, match="cut short"):
-        Stack.from_bytes(b"1234567", 4)
+def test_a_file_cut_short_or_damaged_is_a_usage_error():
+    stack = Stack(4)
+    stack.push(np.zeros(4, np.int64), np.full(4, 9))
+    whole = stack.to_bytes()
+    assert Stack.from_bytes(whole, 4).to_bytes() == whole
+    flipped = bytes([*whole[:9], whole[9] ^ 16, *whole[10:]])
+    for spoilt in (b"", b"1234567", whole[:-4], whole + b"1234", flipped):
+        with pytest.raises(UsageError, match="cut short or damaged"):
+            Stack.from_bytes(spoilt, 4)
 
 
 @pytest.mark.parametrize(("binary", "observation"), [(True, "bernoulli"), (False, "categorical")])

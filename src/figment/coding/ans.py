@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ PRECISION = 24  # bits of a probability
 TOTAL = 1 << PRECISION
 LEAST = np.uint64(1 << 31)  # a head lies in [2^31, 2^63)
 WORD = np.uint64(32)
+CHECKSUM = 4  # bytes
 # Points `(M,)` of [0, 2^24) -> the symbols whose intervals they lie in, and the starts and widths of those.
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
@@ -72,16 +74,19 @@ class Stack:
         return self.tail[self.count : self.count + count].copy()
 
     def to_bytes(self) -> bytes:
-        return self.heads.astype("<u8").tobytes() + self.tail[: self.count].astype("<u4").tobytes()
+        """Heads, tail, and a checksum of both."""
+        body = self.heads.astype("<u8").tobytes() + self.tail[: self.count].astype("<u4").tobytes()
+        return body + zlib.crc32(body).to_bytes(CHECKSUM, "little")
 
     @classmethod
     def from_bytes(cls, data: bytes, lanes: int) -> Stack:
-        """The stack that `to_bytes` wrote. Raises UsageError where the length is not that of one."""
-        if len(data) < 8 * lanes or len(data) % 4:
-            raise UsageError("this is no compressed file, or it was cut short.")
+        """The stack that `to_bytes` wrote. Raises UsageError where it is not whole, or a bit of it has changed."""
+        body, check = data[:-CHECKSUM], data[-CHECKSUM:]
+        if len(body) < 8 * lanes or len(body) % 4 or zlib.crc32(body).to_bytes(CHECKSUM, "little") != check:
+            raise UsageError("this is no compressed file, or it was cut short or damaged.")
         stack = cls(lanes)
-        stack.heads = np.frombuffer(data[: 8 * lanes], "<u8").astype(np.uint64)
-        stack.tail = np.frombuffer(data[8 * lanes :], "<u4").astype(np.uint32)
+        stack.heads = np.frombuffer(body[: 8 * lanes], "<u8").astype(np.uint64)
+        stack.tail = np.frombuffer(body[8 * lanes :], "<u4").astype(np.uint32)
         stack.count = len(stack.tail)
         return stack
 
