@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,28 @@ def test_super_resolution_of_photographs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_drawn_task_beats_copying_and_a_discriminator_sharpens(task: str, tmp_path: Path) -> None:
-    """Row D9: nearer to the truth than what was given; steeper between neighbouring pixels than by L1 alone."""
-    settings: dict[str, Any] = {"steps": 250, "data__count": 4000, "model__size": "tiny"}
-    found, plain = (
-        measured(figment.train("pix2pix", f"faces:{task}", tmp_path / str(k), model__adversarial=weight, **settings))
-        for k, weight in enumerate((0.02, 0.0))
-    )
+def test_a_drawn_task_beats_copying(task: str, twin: Any) -> None:
+    """Row D9: nearer to the truth than what was given."""
+    found = twin(task, 0.02)
     assert found["l1"] < found["copied"]["l1"]
+
+
+def test_a_discriminator_sharpens_what_is_given_in_outline(twin: Any) -> None:
+    """Row D9: steeper between neighbouring pixels than by L1 alone, and more varied in colour. Where the given picture
+    has all the edges (grey to colour, day to night, aerial to map) there is nothing to sharpen."""
+    found, plain = (twin("edges-to-photo", weight) for weight in (0.02, 0.0))
     assert found["slope"] > plain["slope"]
+    assert found["chroma_variance"] > plain["chroma_variance"]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Task, weight of the discriminator -> figures of a run of 250 steps."""
+
+    @cache
+    def make(task: str, weight: float) -> dict[str, Any]:
+        settings: dict[str, Any] = {"steps": 250, "data__count": 4000, "model__size": "tiny"}
+        out = tmp_path_factory.mktemp(task) / "run"
+        return measured(figment.train("pix2pix", f"faces:{task}", out, model__adversarial=weight, **settings))
+
+    return make
