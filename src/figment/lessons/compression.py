@@ -14,6 +14,7 @@ from figment.pictures import COLOURS
 
 STEPS, LATENT = 3000, 16
 SHOWN, KEPT = 10, (1, 2, 4, 8, 16)  # pictures, and how many numbers of each are kept
+CALLED = {"pca": "principal components", "jpeg": "JPEG files", "jpeg_scan": "JPEG without its tables"}
 
 
 def make(stage: Stage) -> Told:
@@ -31,7 +32,11 @@ def make(stage: Stage) -> Told:
         Claim("More numbers bring more of the picture back", f"{network[both[0]]:.1f} dB with {both[0]}, "
               f"{network[both[-1]]:.1f} dB with {both[-1]}", network[both[-1]] > network[both[0]]),
     ]  # fmt: skip
-    text = TEXT.format(latent=latent, ahead=ahead, network=network[ahead], pca=pca[ahead], raw=figures["raw_bytes"])
+    stored = {name: {float(b): db for b, db in found.items()} for name, found in figures["psnr_by_bytes"].items()}
+    most = max(stored["autoencoder"])
+    text = TEXT.format(latent=latent, ahead=ahead, network=network[ahead], pca=pca[ahead], raw=figures["raw_bytes"],
+                       most=most, whole=stored["autoencoder"][most],
+                       more=max(db for b, db in stored["pca"].items() if b <= most))  # fmt: skip
     return Told(_drawn(stage, scene, figures), text, figures, claims)
 
 
@@ -48,7 +53,13 @@ def _drawn(stage: Stage, scene: Any, figures: dict[str, Any]) -> Any:
         for (name, found), colour in zip(figures["psnr_by_numbers"].items(), COLOURS):
             kept = {k: value for k, value in found.items() if k <= figures["latent"]}
             axes.plot(
-                list(kept), list(kept.values()), color=colour, linewidth=2.4, marker="o", markersize=5, label=name
+                list(kept),
+                list(kept.values()),
+                color=colour,
+                linewidth=2.4,
+                marker="o",
+                markersize=5,
+                label=CALLED.get(name, name),
             )
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
@@ -57,7 +68,8 @@ def _drawn(stage: Stage, scene: Any, figures: dict[str, Any]) -> Any:
     def by_bytes(axes: Any) -> None:
         for (name, found), colour in zip(figures["psnr_by_bytes"].items(), COLOURS):
             sizes = [float(size) for size in found]
-            axes.plot(sizes, list(found.values()), color=colour, linewidth=2.4, marker="o", markersize=4, label=name)
+            told = CALLED.get(name, name)
+            axes.plot(sizes, list(found.values()), color=colour, linewidth=2.4, marker="o", markersize=4, label=told)
         axes.set(xscale="log", ylim=(None, 40))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.legend(frameon=False, fontsize=10)
@@ -85,8 +97,10 @@ how much each number is worth. One number places a picture on a curve through th
 rest refine it, up to {latent}. At {ahead} numbers the network is furthest ahead of as many principal components:
 {network:.1f} dB against {pca:.1f} dB.
 
-To store a picture, its numbers must be rounded; the right panel counts the bytes that are left (raw: {raw:,}). JPEG
-carries tables in every file, which dwarf a picture this small; "jpeg_scan" leaves them out.
+To store a picture, its numbers must be rounded; the right panel counts the bytes that are left (raw: {raw:,}). With
+all its numbers, {most:.1f} bytes, the network is at {whole:.1f} dB; principal components, of which there may be more,
+reach {more:.1f} dB in as many bytes: a small code pays where little is to be kept. JPEG carries tables in every file,
+which dwarf a picture this small, and are left out of its second curve.
 """
 
 LESSON = Lesson(
