@@ -43,6 +43,7 @@ MUST = {
     "optimal-discriminator": ("within .05", "2 JSD", "Where the two agree"),
     "saturating-gradient": ("a hundred times", "nowhere", "arrives"),
     "critic-distance": ("within 10 %", "has stopped", "units of their own"),
+    "mode-collapse": ("half of the modes", "brings nearly all", "in pairs"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

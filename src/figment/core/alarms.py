@@ -16,8 +16,8 @@ from figment.core.errors import FigmentError
 LINES = 20  # of the log, that a sign must hold for
 SURE = 0.98  # of pairs that a discriminator tells apart
 FAINT = 1e-2  # of a generator's gradient
-NARROW = 0.45  # of real examples that have a drawn one near them, a third through a run
-EARLY = 0.3  # of a run, in which drawn examples need not be near real ones yet
+NARROW = 0.45  # of real examples that have a drawn one near them, well into a run
+EARLY = 0.4  # of a run, in which drawn examples need not be near real ones yet
 INEXACT = 1e-2  # of the range of x (standard deviations of rows), that an inverse is off
 FEW = 3.0  # symbols of a codebook, by perplexity
 SILENT = 0.05  # nats of KL, of all latent dimensions together

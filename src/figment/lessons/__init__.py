@@ -43,6 +43,7 @@ LESSONS = {
     "optimal-discriminator": "discriminator",
     "saturating-gradient": "saturation",
     "critic-distance": "critic",
+    "mode-collapse": "collapse",
     "generative-or-discriminative": "generative_or_discriminative",
 }
 
