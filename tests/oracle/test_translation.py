@@ -53,6 +53,14 @@ def test_colours_come_back_and_grey_keeps_the_lightness() -> None:
     torch.testing.assert_close(grey_of(grey.expand(-1, 3, -1, -1)), grey)
 
 
+def test_colours_are_as_exact_where_networks_compute_in_bf16() -> None:
+    x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    known = lab(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(lab(x), known)
+        torch.testing.assert_close(from_lab(known[:, :1], known[:, 1:]), x, atol=1e-4, rtol=0)
+
+
 def test_similarity_of_structure_by_hand() -> None:
     x = torch.rand(2, 3, 16, 12) * 2 - 1
     torch.testing.assert_close(ssim(x, x), torch.ones(2))

@@ -21,20 +21,25 @@ def lab(x: Tensor) -> Tensor:
     value = (x + 1) / 2
     value = value if value.dtype == torch.float64 else value.float()
     linear = torch.where(value <= 0.04045, value / 12.92, ((value.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
-    t = torch.einsum("ij,bjhw->bihw", (TO_XYZ / WHITE[:, None]).to(linear), linear)
+    t = _mixed(TO_XYZ / WHITE[:, None], linear)
     f = torch.where(t > EDGE**3, t.clamp(min=EDGE**3) ** (1 / 3), t / (3 * EDGE**2) + 4 / 29)
     return torch.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
 
 
 def from_lab(lightness: Tensor, chroma: Tensor) -> Tensor:
     """The inverse of `lab`, of L* `(B, 1, H, W)` and (a*, b*) `(B, 2, H, W)`, clipped to what a screen shows."""
-    y = (lightness + 16) / 116
+    y, chroma = (lightness + 16) / 116, chroma.to(lightness)
     f = torch.cat([y + chroma[:, :1] / 500, y, y - chroma[:, 1:] / 200], 1)
     t = torch.where(f > EDGE, f**3, 3 * EDGE**2 * (f - 4 / 29))
-    inverse = (TO_XYZ / WHITE[:, None]).inverse().to(t)
-    linear = torch.einsum("ij,bjhw->bihw", inverse, t).clamp(0, 1)
+    linear = _mixed((TO_XYZ / WHITE[:, None]).inverse(), t).clamp(0, 1)
     value = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
     return 2 * value - 1
+
+
+def _mixed(matrix: Tensor, x: Tensor) -> Tensor:
+    """The channels of x `(B, 3, H, W)` times a matrix `(3, 3)`, in the precision of x, whatever networks compute in."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.einsum("ij,bjhw->bihw", matrix.to(x), x)
 
 
 def grey_of(x: Tensor) -> Tensor:
