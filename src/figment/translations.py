@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,9 @@ def preview(dataset: Dataset, model: Model, path: Path, count: int = 18) -> None
     """Writes held-out examples side by side: source, output, truth."""
     rows = np.arange(min(count, len(dataset.held_out)))
     shown = torch.stack(views(model, dataset.held_out.gather(rows).suited(model.spec)), 1).flatten(0, 1)
-    pixels = shown.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    save_png(grid(pixels, columns=9), path, {"model": model.config.kind, "translations": len(rows)})
+    save_png(
+        grid(model.spec.x.to_user(shown), columns=9), path, {"model": model.config.kind, "translations": len(rows)}
+    )
 
 
 def translate(
@@ -68,11 +70,13 @@ def translate(
     out: str | Path,
     recipe: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Makes a picture, or each picture of a folder, into what a model translates it to; `out` is a .png, or a folder.
 
-    A segmenter's is a palette picture, whose numbers are its classes. Each carries its recipe. Returns the files
-    written. Raises UsageError, and DataError where nothing can be read.
+    A segmenter's is a palette picture, whose numbers are its classes. Each carries its recipe. `announce` receives a
+    line on each file that cannot be read. Returns the files written. Raises UsageError, and DataError where nothing
+    can be read.
     """
     if not isinstance(model, CanTranslate):
         raise UsageError(f"'{model.config.kind}' makes no picture from another. These do: {', '.join(_translators())}.")
@@ -82,6 +86,7 @@ def translate(
             image = _translated_file(model, file)
         except Unreadable as fault:
             faults.append(f"{file.name}: {fault}")
+            announce(f"left out, {faults[-1]}")
         else:
             save_png(image, target, {**(recipe or {}), "model": model.config.kind, "source": file.name})
             written.append(target)
@@ -102,7 +107,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _jobs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Which file becomes which. Raises UsageError."""
+    """Which file becomes which: a.jpg a.png, or a.jpg.png where there is an a.bmp. Raises UsageError, DataError."""
     if not given.exists():
         raise UsageError(f"there is no picture {given}.")
     if given.is_file():
@@ -114,8 +119,10 @@ def _jobs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
         raise UsageError(f"--out {out}: a folder of pictures is written into a folder.")
     if not (files := _pictures(given)):
         raise DataError(f"there are no pictures in {given}.")
+    stems = Counter(file.with_suffix("") for file in files)
     for file in files:
-        yield file, (out / file.relative_to(given)).with_suffix(".png")
+        own = file.with_suffix(".png") if stems[file.with_suffix("")] == 1 else file.with_name(f"{file.name}.png")
+        yield file, out / own.relative_to(given)
 
 
 def _translated_file(model: Any, file: Path) -> PIL.Image.Image:

@@ -199,9 +199,12 @@ def test_a_folder_is_translated_file_by_file(tmp_path: Path) -> None:
     PIL.Image.new("RGB", (13, 9), "red").save(tmp_path / "in" / "a.jpg")
     PIL.Image.new("L", (5, 30)).save(tmp_path / "in" / "deep" / "b.png")
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
-    written = files.translate(model, tmp_path / "in", tmp_path / "out")
+    PIL.Image.new("RGB", (6, 7)).save(tmp_path / "in" / "a.bmp")
+    said: list[str] = []
+    written = files.translate(model, tmp_path / "in", tmp_path / "out", announce=said.append)
+    assert [line.partition(":")[0] for line in said] == ["left out, broken.png"]
     sizes = {path.relative_to(tmp_path / "out").as_posix(): PIL.Image.open(path).size for path in written}
-    assert sizes == {"a.png": (13, 9), "deep/b.png": (5, 30)}
+    assert sizes == {"a.jpg.png": (13, 9), "a.bmp.png": (6, 7), "deep/b.png": (5, 30)}
     for given, out in (("nowhere.png", "x.png"), ("in/a.jpg", "x"), ("in", "x.png")):
         with pytest.raises(UsageError):
             files.translate(model, tmp_path / given, tmp_path / out)

@@ -19,7 +19,7 @@ def translate(
 ) -> None:
     """Make pictures into what a run translates them to."""
     from figment.cli.commands import _device
-    from figment.cli.progress import counting
+    from figment.cli.progress import announce, counting
     from figment.samples import weights_of
     from figment.translations import count_of, translate
     from figment.workbench import load
@@ -27,5 +27,6 @@ def translate(
     out = out or Path(f"{given.stem}-translated{'' if given.is_dir() else '.png'}")
     model = load(run, _device(device))
     with counting("translating", count_of(given)) as progress:
-        written = translate(model, given, out, {"run": run.name, "weights": weights_of(run)}, progress)
+        recipe = {"run": run.name, "weights": weights_of(run)}
+        written = translate(model, given, out, recipe, progress, announce)
     typer.echo(written[0] if len(written) == 1 else out)
