@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from figment.core.errors import UsageError
 from figment.core.noise import Noise
 from figment.data import parse
 from figment.evaluate.robustness import robustness, targeted
@@ -89,3 +91,5 @@ def test_hidden_gradients_are_found_out_and_small_ones_are_not() -> None:
     hidden = robustness(model, dataset, way, n=150)
     assert hidden["pgd"] >= open_["pgd"] + 0.2
     assert hidden["masked"]
+    with pytest.raises(UsageError, match="has other labels"):
+        robustness(model, replace(dataset, spec=dataset.spec.model_copy(update={"c": {}})), way)

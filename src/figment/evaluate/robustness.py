@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from figment.core.data import Dataset
+from figment.core.errors import UsageError
 from figment.core.model import CanClassify, Model
 from figment.core.noise import Noise
 from figment.core.progress import Watch, unwatched
+from figment.evaluate.likelihood import given
 from figment.pixels.attacks import Attack, Classify, attacked, direction, projected
 
 CHUNK = 250
@@ -95,6 +97,10 @@ def _masked(found: Mapping[str, Any]) -> list[str]:
 
 
 def _held_out(model: Any, dataset: Dataset, n: int) -> tuple[Tensor, Tensor]:
+    """Items and their labels, which must be those that the model knows. Raises UsageError."""
+    if "label" not in given(model, dataset):
+        known = ", ".join(model.spec.label.names[:8])
+        raise UsageError(f"{dataset.spec.name} has other labels than the model, which knows {known}, or none.")
     rows = np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
     batch = dataset.held_out.gather(rows).to(model.device)
     return batch.x, batch.c["label"]
