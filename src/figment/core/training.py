@@ -221,7 +221,8 @@ class Loop:
             path.parent.mkdir(exist_ok=True)
             with session.published() as model, torch.no_grad(), autocast(session.precision, session.processes.device):
                 wrong = self.preview(model, path)
-            yield Note("picture written", path)
+            if path.exists():  # a classifier has nothing to show
+                yield Note("picture written", path)
             yield from self._warn(wrong)
 
     def _warn(self, signs: Iterable[alarms.Sign]) -> Iterator[Event]:
