@@ -166,7 +166,7 @@ def _cured(run: Run, folder: RunFolder, ailing: Ailing, processes: Processes) ->
         folder.append_remedy(settings, sign=ailing.sign.name, cause=ailing.sign.cause, step=ailing.step)
         write_json(folder.run, run.model_dump(mode="json"))
     processes.wait()
-    return run
+    return folder.read_run()  # that of the first process, whose clock counts for all
 
 
 def build(run: Run, dataset: Dataset) -> Model:
