@@ -71,7 +71,8 @@ def _picture(scene: Scene, found: dict[Spread, np.ndarray], unit: str) -> PIL.Im
         axes.bar(np.arange(len(heights)) + (k - 0.5) * width, heights, width, color=COLOURS[k], label=label)
     last = len(heights) - 1
     axes.set_xticks([0, last / 4, last / 2, 3 * last / 4, last], ["L_0", "t = 1/4", "1/2", "3/4", "L_T"])
-    axes.set_ylabel(f"{unit}, of {len(terms) - 2} steps summed to {len(heights) - 2} bars")
+    steps, bars = len(terms) - 2, len(heights) - 2
+    axes.set_ylabel(f"{unit}, of {steps} steps" + (f" summed to {bars} bars" if bars < steps else ""))
     axes.legend(frameon=False, fontsize=9)
     axes.set_title(f"{scene.title}: the terms of its bound", loc="left", color=INK)
     return rendered(figure)
