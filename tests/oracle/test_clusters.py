@@ -136,13 +136,15 @@ def test_the_command_splits_a_picture_of_ones_own(tmp_path: Path, capsys: Any, m
     PIL.Image.fromarray(flag).save(tmp_path / "flag.png")
 
     def colours(*words: str) -> Any:
-        monkeypatch.setattr(sys, "argv", ["figment", "data", "colours", str(tmp_path / "flag.png"), "--json", *words])
+        monkeypatch.setattr(sys, "argv", ["figment", "data", "colours", str(tmp_path / "flag.png"), *words])
         with pytest.raises(SystemExit) as end:
             main()
-        return json.loads(capsys.readouterr().out) if not end.value.code else end.value.code
+        said = capsys.readouterr().out
+        return end.value.code or (json.loads(said) if "--json" in words else said)
 
-    found = colours("--out", str(tmp_path / "out.png"))
+    found = colours("--json", "--out", str(tmp_path / "out.png"))
     assert [region["colour"] for region in found["regions"]] == ["#c82828", "#f0f0eb", "#1e3ca0"]
     assert read_recipe(tmp_path / "out.png")["picture"] == "flag.png"
-    assert len(colours("--count", "2", "--out", str(tmp_path / "two.png"))["regions"]) == 2
+    assert len(colours("--json", "--count", "2", "--out", str(tmp_path / "two.png"))["regions"]) == 2
+    assert "#f0f0eb  0.3333\n" in colours("--out", str(tmp_path / "out.png"))
     assert colours("--out", str(tmp_path / "out.gif")) == 2

@@ -24,7 +24,7 @@ def data_colours(
 ) -> None:
     """Split a picture into regions of like colour, by k-means or by mean shift, which finds out how many."""
     from figment.cli.commands import _print_json
-    from figment.cli.progress import table
+    from figment.cli.progress import brief, table
     from figment.core.errors import UsageError
     from figment.data import decode
     from figment.pictures import save_png, sheet
@@ -53,5 +53,5 @@ def data_colours(
     if as_json:
         _print_json({"regions": rows, "picture": str(out)})
         return
-    table(rows)
+    table([{**row, "share": brief(row["share"])} for row in rows])
     typer.echo(out)
