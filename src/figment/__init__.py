@@ -18,8 +18,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 _PUBLIC = {
     "Run": "figment.core.run",
     "train": "figment.workbench",
-    "load": "figment.workbench",
-    "sample": "figment.workbench",
+    "load": "figment.use",
+    "sample": "figment.use",
     "compare": "figment.evaluate.compare",
 }
 __all__ = ["Run", "compare", "evaluate", "load", "sample", "train"]

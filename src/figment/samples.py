@@ -20,7 +20,7 @@ from figment.core.processes import resolve_precision
 from figment.core.run import Precision, read_json, replacing
 from figment.interchange import is_pipeline
 from figment.pictures import grid, picture, read_recipe, save_png
-from figment.workbench import draw, load
+from figment.use import draw, load
 
 MOST = 1_000_000  # samples in one file or folder
 

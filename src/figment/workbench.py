@@ -1,4 +1,4 @@
-"""Train, load, draw: what the commands and the library both call."""
+"""Train: what the commands and the library both call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from figment import translations
 from figment.core.alarms import Ailing, Sign, from_samples
-from figment.core.data import Dataset, Image, Spec
+from figment.core.data import Dataset, Image
 from figment.core.errors import UsageError
-from figment.core.memory import keep_freed_memory
 from figment.core.model import (
     CanDecode,
     CanEncode,
@@ -31,18 +29,16 @@ from figment.core.model import (
     Model,
     ModelConfig,
     size_of,
-    with_sampling,
 )
-from figment.core.noise import Noise
-from figment.core.processes import Processes, autocast, find_device, resolve_precision
+from figment.core.processes import Processes, resolve_precision
 from figment.core.publishing import load_model
-from figment.core.run import DataConfig, Precision, Run, RunFolder, check_name, read_json, write_json
+from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, write_json
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
-from figment.interchange import is_pipeline
 from figment.pictures import picture, save_png
 from figment.planning import default_folder, differences, plan
+from figment.use import draw, load, reconstruct
 
 Watch = Callable[[Iterator[Event]], None]
 CURES = 3  # times that a run starts anew with other settings
@@ -286,69 +282,6 @@ def preview(dataset: Dataset, model: Model, path: Path) -> list[Sign]:
         pairs = torch.stack([batch.x, reconstruct(model, batch.x, batch.c)], 1).flatten(0, 1)
         save_png(picture(model.spec, pairs), path, {"model": model.config.kind, "reconstructions": len(batch)})
     return []
-
-
-def reconstruct(model: Any, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-    """decode(encode(x)), in model range."""
-    return model.decode(model.encode(x, c), c)
-
-
-def load(path: str | Path, device: str = "cpu") -> Model:
-    """A trained model of a run, a `model/` folder or an exported pipeline, ready to use; its data need not be there.
-
-    Raises UsageError, InvalidCheckpoint.
-    """
-    keep_freed_memory()
-    if is_pipeline(path):
-        from figment.interchange.diffusers import read
-
-        return read(path).to(find_device(device))
-    return load_model(Path(path)).to(find_device(device))
-
-
-@torch.no_grad()
-def draw(
-    model: Any,
-    n: int,
-    *,
-    seed: int = 0,
-    start: int = 0,
-    given: Mapping[str, int] | None = None,
-    options: Mapping[str, Any] | None = None,
-    batch: int = 256,
-    precision: Precision | None = "auto",
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Samples start ... start + n - 1: x in model range on the CPU, and their conditions.
-
-    `given` fixes conditions, `options` are the family's sampling choices. Sample i is the same at any batch size.
-    `precision=None` leaves the caller's autocast as it is.
-    """
-    spec: Spec = model.spec
-    sampler = with_sampling(model, options or {})
-    xs, cs = [], []
-    for first in range(start, start + n, batch):
-        noise = Noise(seed, range(first, min(first + batch, start + n)), device=model.device)
-        c = spec.conditions(noise.to("cpu"), given)
-        on_device = {k: v.to(model.device) for k, v in c.items()}
-        if precision is None:
-            x = sampler.sample(on_device, noise)
-        else:
-            resolved = resolve_precision(precision, model.device, isinstance(spec.x, Image))
-            with autocast(resolved, model.device):
-                x = sampler.sample(on_device, noise)
-        xs.append(x.float().cpu())
-        cs.append(c)
-        if progress is not None:
-            progress(len(xs[-1]))
-    return torch.cat(xs), {k: torch.cat([c[k] for c in cs]) for k in cs[0]}
-
-
-def sample(model: Any, n: int = 16, seed: int = 0, *, label: str | int | None = None, **options: Any) -> np.ndarray:
-    """n samples in the user's own form: uint8 `(n, H, W, C)` pictures, float32 `(n, D)` rows."""
-    given = model.spec.given(None if label is None else str(label))
-    x, _ = draw(model, n, seed=seed, given=given, options=options)
-    return model.spec.x.to_user(x)
 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import synthetic
-from figment import registry, workbench
+from figment import registry, use, workbench
 from figment.core.data import Batch
 from figment.core.model import ABILITIES, abilities
 from figment.core.noise import Noise
@@ -71,7 +71,7 @@ ROWS = {"HasLogProb", "HasBound", "HasEnergy", "EstimatesLogProb", "HasFlowLikel
 def test_every_ability_of_a_kind_can_be_called(kind: str, tmp_path: Path) -> None:
     forms = synthetic.forms_for(registry.load("model", kind))
     data = synthetic.write(next((form for form in forms if form.endswith("-labelled")), forms[0]), tmp_path)
-    model = workbench.load(workbench.execute(plan(kind, data), tmp_path / "run").path)
+    model = use.load(workbench.execute(plan(kind, data), tmp_path / "run").path)
     batch = data.build().held_out.gather(np.arange(N)).suited(model.spec)
     for name in abilities(model):
         torch.manual_seed(0)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import short
-from figment import listing, workbench
+from figment import listing, use, workbench
 from figment.cli import main
 from figment.core.model import Loss
 from figment.core.run import RunFolder
@@ -141,7 +141,7 @@ def test_a_dry_run_writes_nothing(figment: Any, tmp_path: Path) -> None:
 def test_init_starts_from_other_weights(figment: Any, run: Path, points: Path) -> None:
     words = ["train", "vae", "--data", "digits", *TINY, "training.lr=1e-30", "training.ema=0"]
     assert figment(*words, "--init", run).code == 0
-    mine, theirs = workbench.load("runs/vae-digits"), workbench.load(run)
+    mine, theirs = use.load("runs/vae-digits"), use.load(run)
     assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters()))
     assert figment("train", "gaussian-mixture", "--data", "digits", *TINY, "--init", points).code == 2
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import short
 import synthetic
-from figment import workbench
+from figment import use, workbench
 from figment.cli.explore import app
 from figment.cli.progress import flat
 from figment.core.data import Spec, Vector
@@ -142,7 +142,7 @@ def test_words_name_pictures(runs: dict[str, Path], tmp_path: Path) -> None:
     assert torch.equal(chosen.x[0], chosen.x[1])
     torch.testing.assert_close(chosen.x[2], chosen.x[0])
     assert torch.equal(chosen.x[3], digits.gather(np.array([7])).x[0])
-    drawn, _ = workbench.draw(scene.model, 1, start=3, precision="fp32")
+    drawn, _ = use.draw(scene.model, 1, start=3, precision="fp32")
     torch.testing.assert_close(chosen.x[4:5], drawn)
     assert chosen.code.c["label"][5].argmax() == 4
     assert chosen.code.c["label"][2, -1] == 1  # no one said what the file shows

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import synthetic
-from figment import registry, workbench
+from figment import registry, use, workbench
 from figment.core import model as abilities
 from figment.core.checkpoint import read_state
 from figment.core.config import Config, parse
@@ -81,7 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture
 def model(trained: Any, kind: str, form: str) -> Model:
     """The published model, read from its folder alone."""
-    return workbench.load(trained(kind, form)[0].path)
+    return use.load(trained(kind, form)[0].path)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def few(model: Model) -> dict[str, Any]:
 
 
 def drawn(model: Model, n: int, **settings: Any) -> Tensor:
-    return workbench.draw(model, n, **{"options": few(model), "precision": "fp32", **settings})[0]
+    return use.draw(model, n, **{"options": few(model), "precision": "fp32", **settings})[0]
 
 
 # -- what comes out ---------------------------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_samples_have_the_shape_of_the_data_and_depend_on_their_own_noise_alone(
 @pytest.mark.parametrize(("kind", "form"), accepted(CanSample))
 def test_user_samples(model: Any) -> None:
     labelled = {} if model.spec.label is None else {"label": "b"}
-    x = workbench.sample(model, 3, seed=0, **labelled, **few(model))
+    x = use.sample(model, 3, seed=0, **labelled, **few(model))
     if isinstance(model.spec.x, Image):
         channels, height, width = model.spec.x.shape
         assert (x.dtype, x.shape) == (np.uint8, (3, height, width, channels))
@@ -126,7 +126,7 @@ def test_user_samples(model: Any) -> None:
         assert (x.dtype, x.shape) == (np.float32, (3, model.spec.x.dimensions))
     if model.spec.label is None:
         with pytest.raises(UsageError, match="without labels"):
-            workbench.sample(model, 3, label="b")
+            use.sample(model, 3, label="b")
 
 
 @pytest.mark.parametrize(("kind", "form"), accepted(CanTranslate))
@@ -163,7 +163,7 @@ def test_codes(model: Any, batch: Batch) -> None:
         model.encode(batch.x[:1], {k: v[:1] for k, v in batch.c.items()}), z[:1], atol=1e-4, rtol=1e-4
     )
     if isinstance(model, CanDecode):
-        again = workbench.reconstruct(model, batch.x, batch.c)
+        again = use.reconstruct(model, batch.x, batch.c)
         assert again.shape == batch.x.shape
         assert again.isfinite().all()
 
@@ -248,7 +248,7 @@ def test_run_folder_and_values_read_back(kind: str, form: str, trained: Any, mod
     if isinstance(model, Learns):
         assert [line["step"] for line in folder.read_metrics()] == [2, 4]
     state = torch.get_rng_state()
-    again = workbench.load(folder.model).state_dict()
+    again = use.load(folder.model).state_dict()
     assert torch.equal(state, torch.get_rng_state())
     published = [name for name in again if not name.startswith(model.training_only or "-")]
     assert all(torch.equal(model.state_dict()[name], again[name]) for name in published)
@@ -295,7 +295,7 @@ def test_closed_forms_come_out_the_same_twice(kind: str, trained: Any, tmp_path:
     first, _ = trained(kind, "plane-labelled")
     data = synthetic.write("plane-labelled", tmp_path)
     second = workbench.execute(plan(kind, data), tmp_path / "run")
-    one, two = (workbench.load(folder.path).state_dict() for folder in (first, second))
+    one, two = (use.load(folder.path).state_dict() for folder in (first, second))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert untimed(first) == untimed(second)
 
@@ -321,10 +321,10 @@ def test_the_taxonomy_follows_from_the_header(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_a_header_lists_can_be_asked_for(kind: str, trained: Any) -> None:
     form = synthetic.forms_for(config_class(kind))[-1]
-    model = workbench.load(trained(kind, form)[0].path)
+    model = use.load(trained(kind, form)[0].path)
     if not isinstance(model, CanSample):
         with pytest.raises(UsageError, match="cannot draw samples"):
-            workbench.sample(model, 1)
+            use.sample(model, 1)
     with pytest.raises(UsageError):
         with_sampling(model, {"no_such_choice": 1})
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import short
 from children import finish, launch, together, wait_for
-from figment import registry, workbench
+from figment import registry, use, workbench
 from figment.core.data import Batch, Spec
 from figment.core.model import Loss, Turn
 from figment.core.run import RunFolder
@@ -51,7 +51,7 @@ def test_every_kind_trains_on_two(kind: str, tmp_path: Path) -> None:
     steps = [line["step"] for line in folder.read_metrics()]
     assert steps == sorted(set(steps))
     assert folder.read_status()["state"] == "done"
-    workbench.load(folder.path)
+    use.load(folder.path)
     assert (tmp_path / "stdout0").read_text() == f"runs/{folder.path.name}\n"
     assert (tmp_path / "stdout1").read_text() == ""
 
@@ -61,7 +61,7 @@ def test_two_learn_what_one_does(tmp_path: Path) -> None:
     words = ["train", "autoencoder", *POINTS, "--steps", 20, "training.optimiser=adamw", "training.lr=1e-3"]
     assert together([*words, "--out", "two"], tmp_path, 2) == [0, 0]
     assert together([*words, "--out", "one"], tmp_path, 1) == [0]
-    two, one = (workbench.load(tmp_path / name) for name in ("two", "one"))
+    two, one = (use.load(tmp_path / name) for name in ("two", "one"))
     for a, b in zip(two.parameters(), one.parameters()):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -128,7 +128,7 @@ def test_saved_by_two_resumed_by_one(tmp_path: Path) -> None:
     assert together([*LONG, "--out", "run"], tmp_path, 1) == [0]
     assert "saved by 2 processes, resumed by 1: the same batches" in (tmp_path / "stderr0").read_text()
     assert [line["step"] for line in folder.read_metrics()] == list(range(2, 121, 2))
-    workbench.load(folder.path)
+    use.load(folder.path)
 
 
 def test_a_killed_worker_is_started_again_by_torchrun(tmp_path: Path, unbroken: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 import short
-from figment import workbench
+from figment import use, workbench
 from figment.core import checkpoint
 from figment.core.checkpoint import Checkpoints, write_folder
 from figment.core.data import FORMAT, Dataset
@@ -141,7 +141,7 @@ def test_weights_under_other_names_are_refused_with_what_to_do(whole: RunFolder,
     with pytest.raises(
         InvalidCheckpoint, match=r"observation\.variance.*another version of figment.*train again"
     ) as caught:
-        workbench.load(tmp_path / "run")
+        use.load(tmp_path / "run")
     assert caught.value.exit_code == 5
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_model_is_never_loaded(name: str, damage: Any, whole: RunFolde
     folder = shutil.copytree(whole.model, tmp_path / "model")
     damage(folder / name)
     with pytest.raises(InvalidCheckpoint, match=str(folder)) as caught:
-        workbench.load(folder)
+        use.load(folder)
     assert caught.value.exit_code == 5
     assert not (folder / "canary").exists()
 
@@ -167,32 +167,32 @@ def test_a_hostile_file_with_a_fitting_manifest_executes_nothing(file: str, whol
     manifest["sha256"][file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InvalidCheckpoint):
-        workbench.load(folder)
+        use.load(folder)
     with pytest.raises(InvalidCheckpoint):
-        workbench.load(folder / file)
+        use.load(folder / file)
     assert not canary.exists()
 
 
 def test_the_card_is_the_owners_to_edit(whole: RunFolder, tmp_path: Path) -> None:
     folder = shutil.copytree(whole.model, tmp_path / "model")
     (folder / "README.md").write_text("# Mine")
-    workbench.load(folder)
+    use.load(folder)
 
 
 def test_no_run_and_no_model_are_told_apart(whole: RunFolder, copied: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no run"):
-        workbench.load(tmp_path / "nowhere")
+        use.load(tmp_path / "nowhere")
     (copied[2] / "run.json").write_text("{}")
     with pytest.raises(InvalidCheckpoint, match="not finished: go on with --resume"):
-        workbench.load(copied[2])
+        use.load(copied[2])
 
 
 def test_models_of_earlier_releases_load_and_sample_as_they_did() -> None:
     formats = Path(__file__).parent.parent / "formats"
     for folder in sorted(formats.iterdir()):
-        model = workbench.load(folder)
+        model = use.load(folder)
         expected = json.loads((folder / "samples.txt").read_text())
-        drawn, _ = workbench.draw(model, len(expected), seed=0, precision="fp32")
+        drawn, _ = use.draw(model, len(expected), seed=0, precision="fp32")
         torch.testing.assert_close(drawn, torch.tensor(expected), atol=1e-4, rtol=0)
 
 

@@ -29,8 +29,9 @@ MAY = {
     "translations": {"registry", "core", "data", "pictures"},
     "planning": {"registry", "core", "data", "presets"},
     "interchange": {"registry", "core", "nn", "models"},
-    "workbench": {"registry", "core", "data", "interchange", "planning", "pictures", "translations"},
-    "samples": {"core", "interchange", "workbench", "pictures"},
+    "use": {"core", "interchange"},
+    "workbench": {"registry", "core", "data", "planning", "pictures", "translations", "use"},
+    "samples": {"core", "interchange", "pictures", "use"},
     "evaluate": {
         "registry",
         "translations",
@@ -42,6 +43,7 @@ MAY = {
         "pictures",
         "pixels",
         "planning",
+        "use",
         "workbench",
         "samples",
     }
@@ -60,7 +62,7 @@ MAY = {
         "pixels",
         "pictures",
         "samples",
-        "workbench",
+        "use",
     },
     "lessons": {
         "registry",
@@ -73,6 +75,7 @@ MAY = {
         "explorer",
         "pictures",
         "planning",
+        "use",
         "workbench",
     },
     "listing": {"registry", "core", "data", "models", "presets", "evaluate"},

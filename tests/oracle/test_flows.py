@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import synthetic
-from figment import workbench
+from figment import use
 from figment.core.data import Classes, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.data.toys import ToyConfig
@@ -204,7 +204,7 @@ def test_grey_levels_are_counted_while_a_run_begins_and_survive_a_resume(tmp_pat
     data = synthetic.write("grey", tmp_path)
     dataset = data.build()
     folder = learn(plan("flow", data, 3), dataset, tmp_path / "run")
-    model: Any = workbench.load(folder.path)
+    model: Any = use.load(folder.path)
     levels = next(part for part in model.modules() if isinstance(part, Levels))
     assert float(levels.counts.sum()) == 3 * 8 * 64
     seen = np.unique(dataset.train.gather(np.arange(160)).x.add(1).mul(127.5).round().long().numpy())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import short
-from figment import samples, workbench
+from figment import samples, use, workbench
 from figment.core.data import Classes, Image, Spec
 from figment.core.errors import FigmentError, UsageError
 from figment.interchange import diffusers as ours
@@ -79,7 +79,7 @@ def test_what_diffusers_has_no_place_for_is_told(config: dict[str, Any], reason:
 def test_a_folder_draws_as_its_run_does(tmp_path: Path) -> None:
     pytest.importorskip("diffusers", reason="writing the folder needs diffusers")
     run = workbench.execute(short.plan("diffusion", "digits", **{"model.patch": 1}), tmp_path / "run")
-    ours.write(workbench.load(run.path), tmp_path / "pipeline")
+    ours.write(use.load(run.path), tmp_path / "pipeline")
     drawn = [samples.save_samples(path, tmp_path / f"{path.name}.npz", 3) for path in (run.path, tmp_path / "pipeline")]
     a, b = (torch.from_numpy(np.load(file[0])["samples"]).int() for file in drawn)
     assert int((a - b).abs().max()) <= 1

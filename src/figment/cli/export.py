@@ -27,7 +27,7 @@ def export(
         typer.echo(publish(run, out))
         return
     from figment.interchange.diffusers import write
-    from figment.workbench import load
+    from figment.use import load
 
     folder = Path(out or f"{run.name}-diffusers")
     if folder.exists() and any(folder.iterdir()):

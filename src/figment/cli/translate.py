@@ -22,7 +22,7 @@ def translate(
     from figment.cli.progress import announce, counting
     from figment.samples import weights_of
     from figment.translations import count_of, translate
-    from figment.workbench import load
+    from figment.use import load
 
     out = out or Path(f"{given.stem}-translated{'' if given.is_dir() else '.png'}")
     model = load(run, _device(device))

@@ -120,7 +120,7 @@ def classify(
     validation" (1994). Raises UsageError, DataError.
     """
     from figment.data import parse
-    from figment.workbench import load
+    from figment.use import load
 
     if not 0 <= reject < 1:
         raise UsageError(f"--reject {reject:g}: a share of normal items between 0 and 1 is wanted, such as 0.05.")

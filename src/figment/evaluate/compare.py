@@ -23,7 +23,8 @@ from figment.evaluate import page, recommend, report, trilemma
 from figment.pictures import picture, save_png
 from figment.planning import differences, plan
 from figment.samples import save_samples, weights_of
-from figment.workbench import Watch, execute, load, preview, reconstruct
+from figment.use import load, reconstruct
+from figment.workbench import Watch, execute, preview
 
 MODELS = ("gaussian-mixture", "autoencoder", "with-prior", "vae", "gan", "diffusion")
 FIGURES = ("parameters", "train_seconds", "quality", "diversity", "speed", "likelihood", "memorisation")

@@ -10,7 +10,7 @@ from figment.core.alarms import LINES, Sign, from_log, from_samples, remedy
 from figment.core.errors import UsageError
 from figment.core.model import CanSample
 from figment.core.run import RunFolder, read_json
-from figment.workbench import draw, load
+from figment.use import draw, load
 
 DRAWN = 64  # samples that are looked at
 

@@ -44,7 +44,7 @@ def likelihood_of_run(
     flow, and InvalidCheckpoint for a damaged run.
     """
     from figment.data import parse
-    from figment.workbench import load
+    from figment.use import load
 
     folder = RunFolder(run)
     source = parse(data) if isinstance(data, str) else data or folder.read_run().data

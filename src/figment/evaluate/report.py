@@ -77,7 +77,7 @@ def evaluate(
     of the run's own; `options` are sampling choices. Raises UsageError, DataError, InvalidCheckpoint.
     """
     from figment.data import parse
-    from figment.workbench import load
+    from figment.use import load
 
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     value, status = folder.read_run(), folder.read_status()
@@ -106,7 +106,7 @@ def figures(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The blocks of `evaluate` for a model and a dataset at hand. Raises UsageError where their forms differ."""
-    from figment.workbench import draw
+    from figment.use import draw
 
     check_form(model, dataset)
     say = progress or (lambda line: None)

@@ -14,7 +14,7 @@ import torch
 from figment.core.data import Image
 from figment.core.model import Model, with_sampling
 from figment.core.processes import resolve_precision
-from figment.workbench import draw
+from figment.use import draw
 
 BATCHES = (16, 64, 256, 1024)
 

@@ -24,7 +24,7 @@ from figment.data.pictures import PictureConfig
 from figment.evaluate.likelihood import check_form
 from figment.explorer import action
 from figment.latent.codes import Codec
-from figment.workbench import load
+from figment.use import load
 
 
 @dataclass(frozen=True)

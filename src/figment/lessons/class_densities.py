@@ -17,7 +17,7 @@ from figment.explorer.scene import Scene
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, bars, pictures, plate
 from figment.pictures import COLOURS
-from figment.workbench import draw
+from figment.use import draw
 
 PLANE, LABELS, CELLS = 30, 10, 200  # principal components, labels shown, points of a map a side
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -12,7 +12,7 @@ from figment.explorer.map import Survey
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import bars, pictures, plate
 from figment.pictures import COLOURS
-from figment.workbench import draw, reconstruct
+from figment.use import draw, reconstruct
 
 STEPS, GAN_STEPS = 1500, 2500
 LATENT = 5

@@ -17,7 +17,7 @@ from figment.latent.interpolate import path, step_sizes
 from figment.latent.map import neighbour_accuracy, prior_plane
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, pictures, plate, points, rings
-from figment.workbench import draw
+from figment.use import draw
 
 STEPS = 1500
 NAMES = {"reconstruction": "Reconstruction only", "kl": "KL only", "both": "Both"}

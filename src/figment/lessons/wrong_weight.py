@@ -11,7 +11,7 @@ from figment.latent.traverse import ACTIVE, axes_of
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import bars, pictures, plate
 from figment.pictures import COLOURS
-from figment.workbench import draw
+from figment.use import draw
 
 STEPS = 1500
 SHOWN = 10
