@@ -52,7 +52,7 @@ def _claims(figures: dict[str, Any]) -> list[Claim]:
     ]
     judged = {name: found["oracle"] for name, found in figures.items() if "oracle" in found}
     if judged:
-        risen = [name for name, found in judged.items() if found["monotone"]]
+        risen = [name for name, found in judged.items() if found["rises"]]
         claims.append(
             Claim("and so does a reader that knows how faces are drawn", f"{len(risen)} of {len(judged)} rise"
                   f" ({', '.join(risen) or 'none'})", len(risen) == len(judged))
