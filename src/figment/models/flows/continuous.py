@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 from figment.models.flows.transform import Transform
 from figment.nn.divergence import divergence, signs_for
-from figment.nn.mlp import MLP
+from figment.nn.mlp import Plain
 from figment.nn.runge_kutta import State, runge_kutta
 
 
 class Field(nn.Module):
-    """v(x, t, e) `(B, D)`, zero at the start."""
+    """v(x, t, e) `(B, D)`, without normalisation: its divergence is differentiated too."""
 
     def __init__(self, dimensions: int, width: int, depth: int, embedding: int):
         super().__init__()
-        self.network = MLP(dimensions + 1, dimensions, width, depth, embedding, zero=True)
+        self.network = Plain((dimensions + 1,), (dimensions,), width, 2 * depth, embedding)
 
     def forward(self, x: Tensor, t: float, e: Tensor | None) -> Tensor:
         return self.network(torch.cat([x, x.new_full((len(x), 1), t)], 1), e).to(x.dtype)

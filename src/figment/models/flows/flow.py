@@ -43,7 +43,7 @@ class FlowConfig(ModelConfig):
     layers: int = pydantic.Field(4, ge=1, le=64, description="rows: couplings, or autoregressive layers")
     bins: int | None = pydantic.Field(None, ge=2, le=256, description="pieces of a spline (None: by size)")
     bound: float = pydantic.Field(3.0, gt=0, le=20, description="transform=coupling: largest log of a layer's scale")
-    steps: int = pydantic.Field(12, ge=1, le=1000, description="transform=continuous: Runge-Kutta steps")
+    steps: int = pydantic.Field(8, ge=1, le=1000, description="transform=continuous: Runge-Kutta steps")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="features of the networks (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="blocks of each network (None: by size)")
     drop_label: float = pydantic.Field(0.1, ge=0, lt=1, description="how often a label is left out in training")
