@@ -323,8 +323,9 @@ def test_only_what_a_header_lists_can_be_asked_for(kind: str, trained: Any) -> N
     form = synthetic.forms_for(config_class(kind))[-1]
     model = use.load(trained(kind, form)[0].path)
     if not isinstance(model, CanSample):
-        with pytest.raises(UsageError, match="cannot draw samples"):
+        with pytest.raises(UsageError, match="cannot draw samples") as told:
             use.sample(model, 1)
+        assert ("with-prior" in str(told.value)) == isinstance(model, CanDecode)
     with pytest.raises(UsageError):
         with_sampling(model, {"no_such_choice": 1})
 

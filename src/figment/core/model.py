@@ -372,10 +372,11 @@ def with_sampling(model: Any, options: Mapping[str, Any]) -> Any:
             "Leave them out, or take a family that has them: diffusion."
         )
     if not isinstance(model, CanSample):
-        instead = (
-            "it starts from a picture. Give it one: figment translate RUN PICTURE --out PATH"
-            if isinstance(model, CanTranslate)
-            else "it has no density to draw from. Give its latents a prior: figment train with-prior model.first=RUN"
-        )
+        if isinstance(model, CanTranslate):
+            instead = "it starts from a picture. Give it one: figment translate RUN PICTURE --out PATH"
+        elif isinstance(model, CanDecode):
+            instead = "it has codes, but no density of them: figment train with-prior model.first=RUN gives it one."
+        else:
+            instead = "nothing in it makes x. `figment list models` says which families do (CanSample)."
         raise UsageError(f"'{model.config.kind}' cannot draw samples: {instead}")
     return model
