@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,6 +155,15 @@ def test_default_pictures_are_of_all_labels(runs: dict[str, Path]) -> None:
     rows = [int(word.removeprefix("held:")) for word in inputs.varied(scene, 20)]
     labels = scene.dataset.held_out.gather(np.array(rows)).c["label"]
     assert labels.tolist() == [*range(10), *range(10)]
+
+
+def test_labels_of_other_data_are_not_taken_for_those_of_the_model(runs: dict[str, Path]) -> None:
+    scene = Scene(runs["diffusion"])
+    assert len(scene.held_out(3).c["label"]) == 3
+    label = scene.dataset.spec.c["label"].model_copy(update={"names": tuple("abcdefghij")})
+    scene.dataset = replace(scene.dataset, spec=scene.dataset.spec.model_copy(update={"c": {"label": label}}))
+    assert scene.held_out(3).c == {}
+    assert "psnr" in explore(scene, "reconstruct", ["held:0"]).figures
 
 
 def test_files_and_figures_of_a_command(runs: dict[str, Path]) -> None:

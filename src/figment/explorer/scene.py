@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from figment.data import parse as parse_data
 from figment.data.decode import Crop
 from figment.data.faces.dataset import FacesConfig
 from figment.data.pictures import PictureConfig
-from figment.evaluate.likelihood import check_form
+from figment.evaluate.likelihood import check_form, given
 from figment.explorer import action
 from figment.latent.codes import Codec
 from figment.use import load
@@ -100,12 +100,14 @@ class Scene:
         return f"{self.model.config.kind} on {self.model.spec.name}"
 
     def gather(self, split: str, rows: Sequence[int] | np.ndarray) -> Batch:
-        """Items of a split (`train`, `held`) with the conditions the model knows, on its device. Raises UsageError."""
+        """Items of a split (`train`, `held`) with the conditions that the model knows by the same names, on its device.
+        Raises UsageError."""
         source = self.dataset.train if split == "train" else self.dataset.held_out
         rows = np.asarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(source):
             raise UsageError(f"{split}:{rows.max()}: there are {len(source):,} of these, counted from 0.")
-        return source.gather(rows).suited(self.model.spec).to(self.model.device)
+        batch, known = source.gather(rows), given(self.model, self.dataset)
+        return replace(batch, c={key: batch.c[key] for key in known}).to(self.model.device)
 
     def held_out(self, count: int) -> Batch:
         """The first `count` held-out items, or all there are."""
