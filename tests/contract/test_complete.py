@@ -63,6 +63,16 @@ def test_masks_and_transparent_parts_say_the_same(run: Path, tmp_path: Path) -> 
     assert bool((holed[1, 0, 5:] == 0).all())
 
 
+def test_transparent_parts_of_a_picture_that_lies_on_its_head_are_turned_with_it(run: Path, tmp_path: Path) -> None:
+    holed, exif = PIL.Image.linear_gradient("L").resize((8, 8)), PIL.Image.Exif()
+    holed.putalpha(PIL.Image.fromarray(np.repeat(np.uint8([255, 255, 255, 255, 255, 0, 0, 0]), 8).reshape(8, 8)))
+    holed.save(tmp_path / "upright.png")
+    exif[0x0112] = 3  # to be turned by half a circle
+    holed.transpose(PIL.Image.Transpose.ROTATE_180).save(tmp_path / "turned.png", exif=exif)
+    upright, turned = (rows(run, str(tmp_path / f"{name}.png")) for name in ("upright", "turned"))
+    torch.testing.assert_close(turned, upright)
+
+
 def test_the_command_writes_one_picture_and_says_what_it_cost(run: Path, tmp_path: Path) -> None:
     words = [str(run), "held:0", "held:1", "--erase", "top", "-n", "2", "steps=3", "times=2", "--json"]
     result = CliRunner().invoke(app, ["complete", *words, "--out", str(tmp_path / "x.png")])

@@ -10,6 +10,7 @@ from typing import Literal
 import PIL.Image
 import pydantic
 import torch
+from PIL import ImageOps
 from torch import Tensor
 
 from figment.core.config import Config
@@ -106,7 +107,7 @@ def _missing(scene: Scene, word: str, options: Options) -> Tensor:
         missing[place[options.erase]] = 1
     if options.mask is None and options.erase is None and Path(word).is_file():
         with PIL.Image.open(word) as image:
-            opacity = image.convert("RGBA").getchannel("A")
+            opacity = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
         file = io.BytesIO()
         opacity.point(lambda value: 255 - value).save(file, "PNG")
         missing += _white(Path(word), file.getvalue(), scene)
