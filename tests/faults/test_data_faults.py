@@ -146,6 +146,16 @@ def test_too_few_pictures_stop_training_with_counts(good: int, tmp_path: Path) -
     assert len(report["broken"]) == 5
 
 
+def test_few_good_pictures_are_not_said_to_be_unreadable(tmp_path: Path) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name, file in files(5).items():
+        (folder / name).write_bytes(file)
+    with pytest.raises(DataError, match=r"5 of 5 .* at least 8") as told:
+        data.parse(str(folder)).build()
+    assert "unreadable" not in str(told.value)
+
+
 def test_empty_folder_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("soon")
     with pytest.raises(DataError, match=r"holds no pictures.*\.txt"):

@@ -207,8 +207,7 @@ def too_few(source: Source, survey: Survey) -> str:
     return (
         f"{source.title}: {len(survey.items)} of {survey.count} pictures can be read; "
         f"at least {splits.FEWEST} are needed"
-        + (f" ({reasons})." if reasons else ".")
-        + " `figment data check` lists the unreadable ones."
+        + (f" ({reasons}). `figment data check` lists the unreadable ones." if reasons else ".")
     )
 
 
