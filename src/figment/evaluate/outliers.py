@@ -34,6 +34,7 @@ Scores = Mapping[str, Tensor]  # the same
 TRAINING, CHUNK = 10_000, 250  # items of training that others are compared with, and that are seen at a time
 NEIGHBOURS = 5  # codes
 DRAWS = 8  # importance weights of a bound
+ALLOWED = 1.0  # deviations that oddities of any sort may have more than a code that is far from all others
 COMPONENTS, ROWS = 3, 30  # Gaussians under `rarity` at most, and normal items that each needs
 MEANING = {
     "likelihood": "-log p(x): fooled where strange items are simpler than normal ones",
@@ -43,7 +44,7 @@ MEANING = {
     "reconstruction": "squared error of x encoded and decoded",
     "distance": "log of the mean distance of the code from the five nearest codes of training items",
     "rarity": "how rarely -log p(x) and the bits of compressors come together so among normal items",
-    "strangeness": "the largest of complexity, rarity, and likelihood plus distance, in deviations: this one judges",
+    "strangeness": "the largest of distance, and less one of rarity and complexity, in deviations: this one judges",
 }
 JUDGED = "strangeness"  # fixed beforehand, by measurements on many data sets: no outlier is seen in choosing it
 
@@ -205,7 +206,7 @@ class Normal:
         count = max(1, min(COMPONENTS, len(states) // ROWS))
         mixture = GaussianMixture(count, reg_covar=1e-3, random_state=0).fit(states)
         fitted = cls(units, mixture, float(mixture.score_samples(states).max()))
-        parts = {"away": fitted._away(measures), "rarity": fitted._rarity(measures)}
+        parts = {"rarity": fitted._rarity(measures)}
         if {"likelihood", "bits"} <= set(measures):
             parts["complexity"] = measures["likelihood"] - measures["bits"]
         fitted = replace(fitted, units={**units, **{name: Unit.of(values) for name, values in parts.items()}})
@@ -221,8 +222,8 @@ class Normal:
             found |= {name: surprise - measures[of] for name, of in others.items() if of in measures}
         found |= {name: measures[name] for name in ("reconstruction", "distance") if name in measures}
         found["rarity"] = self._rarity(measures)
-        parts = {"away": self._away(measures), **found}
-        judged = [self.units[name](parts[name]) for name in ("away", "rarity", "complexity") if name in parts]
+        allowed = {"distance": 0.0, "rarity": ALLOWED, "complexity": ALLOWED}
+        judged = [self.units[name](found[name]) - less for name, less in allowed.items() if name in found]
         return found | {JUDGED: torch.stack(judged).amax(0)}
 
     def limit(self, share: float, name: str = JUDGED) -> float:
@@ -237,13 +238,6 @@ class Normal:
     def auroc(self, measures: Measures) -> dict[str, float]:
         """How well each score tells items from normal ones: 1 all, 1/2 none, below it is fooled."""
         return {name: auroc(self.scores[name], values) for name, values in self.score(measures).items()}
-
-    def _away(self, measures: Measures) -> Tensor:
-        """Surprise plus distance, each in deviations."""
-        judged = _judged(measures)
-        return torch.stack([self.units[name](judged[name]) for name in ("surprise", "distance") if name in judged]).sum(
-            0
-        )
 
     def _rarity(self, measures: Measures) -> Tensor:
         log_density = torch.from_numpy(self.states.score_samples(_states(self.units, measures)))

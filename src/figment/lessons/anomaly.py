@@ -129,10 +129,10 @@ def _histogram(name: str, usual: Tensor, strange: Tensor, threshold: float) -> P
 
 TEXT = """
 A model that has learned some labels is shown one that it has not. It can only make of it what it knows: items of
-{name} come back altered (left), and where the two differ the map is hot. With the bound on log p(x) and the distance
-of the code from all known codes this gives a score. Below: its distribution over held-out items of the labels that
-were learned and over those of the label that was left out, for several models, each without a label of its own. The
-mean AUROC is {mean:.2f}, where 1 separates all and ½ is chance.
+{name} come back altered (left), and where the two differ the map is hot. The distance of its code from all
+known codes, and how rarely normal items have such a bound on log p(x) for what compressors need, give a score. Below:
+its distribution over held-out items of the labels that were learned and over those of the label that was left out, for
+several models, each without a label of its own. The mean AUROC is {mean:.2f}, where 1 separates all and ½ is chance.
 
 Nothing is told of what to look for. A spot where pixels were inverted (right) is rebuilt as it should have been: the
 hottest pixel of the map lies in it in {found:.0%} of the pictures, against {chance:.0%} by chance.

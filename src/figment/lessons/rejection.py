@@ -149,8 +149,8 @@ def _scores(asked: Judged, others: Mapping[str, Judged], limits: Limits, refused
 TEXT = """
 A classifier must give a label to whatever it is shown. A model of p(x | y) for each label can do more: it knows
 p(x) = sum p(x | y) P(y), how likely a picture is at all, and may refuse. Limits were set so that {asked:.0%} of normal
-pictures are refused, half as unsure of the label, half as strange: by a likelihood that is low, or low for what a
-compressor needs, or that seldom comes with such a need, and by how far the code is from known ones.
+pictures are refused, half as unsure of the label, half as strange: by a code far from known ones, or by a likelihood
+that is low for what compressors need, or that normal pictures of such a need seldom have.
 
 Of held-out pictures of its own kind {own:.1%} were refused, and of those accepted {accepted:.1%} got the right label,
 of all {all:.1%}. Of other kinds were refused: {strange}. The labels alone would not have told: P(y | x) was above 0.99
