@@ -203,7 +203,7 @@ def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None
     check_name(folder.path)
     if folder.path.exists() and not folder.path.is_dir():
         raise UsageError(f"{folder.path} is a file: choose another --out.")
-    unstarted = {"run.json", "run.lock"}  # all there is of a run whose data or settings were refused
+    unstarted = {"run.json", "run.lock", "env.json"}  # all there is of a run whose data or settings were refused
     if folder.path.exists() and {file.name for file in folder.path.iterdir()} - unstarted:
         if overwrite:
             if not folder.exists():

@@ -105,5 +105,5 @@ def test_vectors_that_are_hardly_used_are_put_where_the_data_is() -> None:
 def test_a_codebook_that_is_not_used_is_told() -> None:
     told = from_log([{"autoencoder.loss": 1.0 / (i + 1), "autoencoder.perplexity": 1.5} for i in range(LINES)])
     assert len(told) == 1
-    assert "model.revive=true" in told[0]
+    assert "model.revive=true" in told[0].advice
     assert from_log([{"autoencoder.loss": 1.0 / (i + 1), "autoencoder.perplexity": 9.0} for i in range(LINES)]) == []
