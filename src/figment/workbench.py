@@ -108,13 +108,8 @@ def execute(
             for note in dataset.notes:
                 announce(note)
         run.model.check(dataset.spec)
-        if processes.first:
-            surroundings = folder.path / "env.json"
-            if announce and surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
-                announce("warning: the data has changed since this run began; it goes on with what there is now.")
-            write_json(surroundings, environment(processes, run, dataset))
         say = announce or (lambda line: None)
-        while (ailing := _attempt(run, folder, dataset, device, remedy, init, watch, say)) is not None:
+        while (ailing := _attempt(run, folder, dataset, processes, device, remedy, init, watch, say)) is not None:
             run = _cured(run, folder, ailing, processes)
         if processes.first:
             times = {"wall_seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
@@ -126,6 +121,7 @@ def _attempt(
     run: Run,
     folder: RunFolder,
     dataset: Dataset,
+    processes: Processes,
     device: str,
     remedy: bool,
     init: str | Path | None,
@@ -134,6 +130,11 @@ def _attempt(
 ) -> Ailing | None:
     """Trains to the end; or, with `remedy`, until a sign that other settings cure, which is returned."""
     model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
+    if processes.first:  # from here on it has begun, and its name is taken
+        surroundings = folder.path / "env.json"
+        if surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
+            say("warning: the data has changed since this run began; it goes on with what there is now.")
+        write_json(surroundings, environment(processes, run, dataset))
     if init is not None:
         _initialise(model, Path(init))
     say(_summary(run, dataset, model, folder))
@@ -203,7 +204,7 @@ def claim(folder: RunFolder, run: Run, *, resume: bool, overwrite: bool) -> None
     check_name(folder.path)
     if folder.path.exists() and not folder.path.is_dir():
         raise UsageError(f"{folder.path} is a file: choose another --out.")
-    unstarted = {"run.json", "run.lock", "env.json"}  # all there is of a run whose data or settings were refused
+    unstarted = {"run.json", "run.lock"}  # all there is of a run whose data or settings were refused
     if folder.path.exists() and {file.name for file in folder.path.iterdir()} - unstarted:
         if overwrite:
             if not folder.exists():
