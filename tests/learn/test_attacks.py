@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from figment.core.run import RunFolder
 from figment.evaluate.robustness import robustness, targeted
 from figment.pixels.attacks import Attack
 from figment.workbench import load
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
 SMALL = Attack(method="fgsm", eps=0.1)
@@ -20,10 +20,7 @@ SMALL = Attack(method="fgsm", eps=0.1)
 
 @pytest.fixture(scope="module")
 def mnist() -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / "mnist")
+    return source("mnist")
 
 
 def attacked(run: RunFolder, way: Attack, n: int = 1000) -> dict[str, Any]:

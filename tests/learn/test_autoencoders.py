@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,11 @@ from figment.data import parse
 from figment.evaluate.report import evaluate, reconstruction
 from figment.explorer.scene import Scene, explore
 from figment.models.autoencoders.contraction import jacobian_norm_estimate
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
 
 Runs = Callable[..., RunFolder]
-
-
-def source(name: str) -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / name)
 
 
 @pytest.fixture(scope="module")

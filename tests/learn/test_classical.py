@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from figment.core.run import RunFolder
 from figment.evaluate.bayes import classify
 from figment.evaluate.likelihood import likelihood_of_run
 from figment.models.classical.clusters import k_means, lloyd
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
 ALL = 60_000
@@ -25,10 +25,7 @@ PCA = {1: 0.0607, 2: 0.0557, 5: 0.0445, 10: 0.0341, 16: 0.0269, 32: 0.0168, 64: 
 
 @pytest.fixture(scope="module")
 def mnist() -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / "mnist")
+    return source("mnist")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from figment.evaluate.likelihood import likelihood_of_run
 from figment.evaluate.measure import measure
 from figment.evaluate.report import evaluate
 from figment.models.flows.flow import Flow
+from real import source
 
 REACH, LATTICE = 4.2, 601  # standard deviations of the plane, and cells of it a side, that a density is summed over
 
@@ -79,10 +79,7 @@ def test_every_kind_of_flow_learns_a_density_and_can_be_undone(transform: str, s
 @pytest.mark.timeout(3600)
 def test_digits_in_few_bits_and_back_without_loss(tmp_path: Path) -> None:
     """MNIST, 1,500 steps, a fifth of ten minutes on two cores: bits/dim, and x from its code in single precision."""
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    run = figment.train("flow", str(Path(folder) / "mnist"), tmp_path / "run", steps=1500)
+    run = figment.train("flow", source("mnist"), tmp_path / "run", steps=1500)
     assert likelihood_of_run(run.path)["bits_per_dim"] <= 1.2
     batch = run.read_run().data.build().held_out.gather(np.arange(200))
     model = figment.load(run.path)

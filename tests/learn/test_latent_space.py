@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from figment.evaluate.report import evaluate
 from figment.explorer.attribute import swept
 from figment.explorer.scene import Scene, explore
 from figment.latent.attribute import direction
+from real import source
 
 pytestmark = pytest.mark.timeout(3600)
 WEIGHTS = torch.linspace(-2, 2, 9)
@@ -30,10 +30,7 @@ FIVE = ("mouth", "eyes", "width", "skin", "background=mint")
 
 
 def mnist() -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / "mnist")
+    return source("mnist")
 
 
 @pytest.fixture(scope="module")

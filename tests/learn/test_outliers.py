@@ -5,7 +5,6 @@ Fashion-MNIST by the commands a person has. About 6 minutes of one core.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,12 @@ import figment.cli.classify
 import figment.cli.explore
 from figment.cli.commands import app
 from figment.core.run import RunFolder
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
 
 FOUR = ("likelihood", "typicality", "ratio", "complexity")  # that every density has
 Runs = Callable[..., RunFolder]
-
-
-def source(name: str) -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / name)
 
 
 @pytest.fixture(scope="module")

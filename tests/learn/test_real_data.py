@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,10 @@ import pytest
 
 import figment
 from figment.evaluate.report import evaluate
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
 FASHION = {"diffusion": 1.1, "gan": 1.5, "with-prior": 1.9}  # times the distance of real data without one class
-
-
-def source(name: str) -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / name)
 
 
 @pytest.mark.parametrize("kind", FASHION)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,9 @@ from figment.data.faces.tasks import TASKS
 from figment.evaluate import translation as measures
 from figment.pixels.colour import to_rgb
 from figment.workbench import load
+from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
-
-
-def source(name: str) -> str:
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
-    return str(Path(folder) / name)
 
 
 def measured(run: RunFolder, n: int = 300) -> dict[str, Any]:

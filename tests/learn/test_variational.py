@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from figment.core.run import RunFolder
 from figment.evaluate.likelihood import likelihood_of_run
 from figment.evaluate.report import evaluate
 from figment.explorer.scene import Scene, explore
+from real import source
 
 MEAN_SQUARES = 5.657  # sigma at which -log p(x | z) is the mean of squares over the 64 pixels: sqrt(64 / 2)
 
@@ -77,11 +77,8 @@ def test_five_minutes_of_binary_mnist(tmp_path: Path) -> None:
 
     From -2 to 2, where the prior has 95 of 100 codes, none of them changes pixels by a thousandth of their range.
     """
-    folder = os.environ.get("FIGMENT_DATA")
-    if not folder:
-        pytest.skip("FIGMENT_DATA is not set: it names the folder of real data")
     settings = {"data__binarise": "dynamic", "model__conditional": False}
-    run = figment.train("vae", str(Path(folder) / "mnist"), tmp_path / "run", minutes=5, **settings)
+    run = figment.train("vae", source("mnist"), tmp_path / "run", minutes=5, **settings)
     bound = likelihood_of_run(run.path, n=10_000)
     weighted = likelihood_of_run(run.path, n=10_000, draws=500)
     assert weighted["n"] == 10_000
