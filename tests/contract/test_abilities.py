@@ -16,6 +16,7 @@ from figment import registry, use, workbench
 from figment.core.data import Batch
 from figment.core.model import ABILITIES, abilities
 from figment.core.noise import Noise
+from figment.pixels.known import pixels
 from short import plan
 
 N = 4
@@ -55,7 +56,7 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
     "HasFlowLikelihood": lambda model, batch: model.flow_log_likelihood(batch.x, batch.c, 2),
     "CanDenoise": lambda model, batch: model.denoise(batch.x, torch.full((N,), 0.5), batch.c).mean,
     "CanComplete": lambda model, batch: model.complete(
-        batch.x, (torch.arange(batch.x.shape[-1]).expand_as(batch.x) < 3).float(), batch.c, Noise(0, range(N))
+        batch.x, pixels((torch.arange(batch.x.shape[-1]).expand_as(batch.x) < 3).float()), batch.c, Noise(0, range(N))
     ),
     "CanTranslate": translate,
     "CanSegment": lambda model, batch: model.segment(batch.x),

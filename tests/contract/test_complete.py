@@ -82,11 +82,25 @@ def test_the_command_writes_one_picture_and_says_what_it_cost(run: Path, tmp_pat
     assert read_recipe(tmp_path / "x.png")["settings"] == {"erase": "top", "count": 2}
 
 
+def test_a_folder_takes_each_filling_by_itself(run: Path, tmp_path: Path) -> None:
+    words = [str(run), "held:0", "held:1", "--erase", "detail", "--factor", "4", "-n", "2", "steps=3", "times=1"]
+    result = CliRunner().invoke(app, ["complete", *words, "--out", str(tmp_path / "parts")])
+    assert result.exit_code == 0, result.output
+    assert sorted(file.name for file in (tmp_path / "parts").iterdir()) == [
+        "held-0-1.png", "held-0-2.png", "held-1-1.png", "held-1-2.png"
+    ]  # fmt: skip
+    assert PIL.Image.open(tmp_path / "parts" / "held-0-1.png").size == (8, 8)
+
+
 def test_what_cannot_be_completed_is_told(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing is missing"):
         rows(run, "held:0")
     with pytest.raises(UsageError, match="sampler=ddpm"):
         completion.complete(Scene(run, sampling={"sampler": "heun"}), ["held:0"], completion.Options(erase="top"))
+    with pytest.raises(UsageError, match="no colours"):
+        rows(run, "held:0", erase="colour")
+    with pytest.raises(UsageError, match="does not divide 8 x 8"):
+        rows(run, "held:0", erase="detail", factor=3)
     other = workbench.execute(short.plan("vae", "digits"), tmp_path / "vae").path
     with pytest.raises(UsageError, match="'vae' cannot complete"):
         completion.complete(Scene(other), ["held:0"], completion.Options(erase="top"))

@@ -23,6 +23,7 @@ from figment.models.diffusion.prediction import Prediction
 from figment.models.diffusion.samplers import Step, ancestral, dpm, edm, heun, integrate, level, levels, unipc
 from figment.models.diffusion.sampling import Sampling, sampler, thresholded
 from figment.models.diffusion.schedule import Steps, Straight, path, prior_gap, warning
+from figment.pixels.known import coarse, grey, pixels
 
 ONE = torch.ones((), dtype=torch.float64)
 SCHEDULES = ["straight", "linear", "quadratic", "cosine", "offset-cosine"]
@@ -220,7 +221,7 @@ def test_completion_of_a_mixture():
     ways = sampler(denoiser, rows(2), Sampling(sampler="ddpm", steps=40, times=8))
     mask = torch.tensor([1.0, 0.0]).expand(n, 2)
     for known, share in ((-1.0, 1.0), (0.0, 0.5), (1.0, 0.0)):
-        x = ways.complete(torch.tensor([known, 9.0]).expand(n, 2), mask, {}, Noise(0, range(n)))
+        x = ways.complete(torch.tensor([known, 9.0]).expand(n, 2), pixels(mask), {}, Noise(0, range(n)))
         torch.testing.assert_close(x[:, 0], torch.full((n,), known))
         high = x[:, 1] > 0
         assert float(high.float().mean()) == pytest.approx(share, abs=0.12)
@@ -228,6 +229,25 @@ def test_completion_of_a_mixture():
             if int(side.sum()) > n / 4:
                 assert float(x[side, 1].mean()) == pytest.approx(centre, abs=0.12)
                 assert float(x[side, 1].std()) == pytest.approx(spread, rel=0.25)
+
+
+def test_completion_of_what_a_projection_leaves_open():
+    """The sum of two numbers is known: it stays, and their difference is drawn as the mixture has it given the sum."""
+    denoiser = Mixture(torch.tensor([[-1.0, -0.2], [1.0, 0.2]]), 0.3, path("straight"))
+    ways, n = sampler(denoiser, rows(2), Sampling(sampler="ddpm", steps=40, times=8)), 400
+    mean = lambda x: x.mean(1, keepdim=True).expand_as(x)  # noqa: E731
+    for total, difference in ((-1.2, -0.8), (1.2, 0.8)):
+        x = ways.complete(torch.tensor([total, 0.0]).expand(n, 2), mean, {}, Noise(0, range(n)))
+        torch.testing.assert_close(x.sum(1), torch.full((n,), total), rtol=0, atol=1e-5)
+        assert float((x[:, 0] - x[:, 1]).mean()) == pytest.approx(difference, abs=0.15)
+        assert float((x[:, 0] - x[:, 1]).std()) == pytest.approx(0.3 * 2**0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("known", [pixels((torch.rand(1, 1, 8, 12) < 0.5).float()), grey, coarse(4)])
+def test_what_is_known_is_an_orthogonal_projection(known):
+    x, y = torch.randn(2, 3, 8, 12, dtype=torch.float64), torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    torch.testing.assert_close(known(known(x)), known(x))
+    torch.testing.assert_close((known(x) * y).sum(), (x * known(y)).sum())
 
 
 def test_guidance():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
 Measure = Literal["mass", "density"]
+Projection = Callable[[Tensor], Tensor]  # orthogonal, of x `(B, ...)`: P P x = P x, and <P x, y> = <x, P y>
 MISSING = {
     "image": "a picture to start from for each, as pairs:FOLDER and faces:edges-to-photo have",
     "mask": "a mask for each picture, as masks:FOLDER and faces:parts have",
@@ -277,8 +278,8 @@ class CanDenoise(ABC):
 
 class CanComplete(ABC):
     @abstractmethod
-    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        """x where `mask` is 1; elsewhere drawn from p(x | x where it is 1, c): both `(B, ...)`, x in model range."""
+    def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """y ~ p(y | known(y) = known(x), c): `(B, ...)` in model range; no more of x is used than known(x)."""
 
 
 class CanTranslate(ABC):

@@ -1,4 +1,4 @@
-"""Pictures of which a part is missing, and several ways in which a model fills it."""
+"""Pictures of which something is missing (a part, colours, detail), and several ways in which a model fills it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image
 from figment.core.errors import UsageError
-from figment.core.model import CanComplete, HasSampling, with_sampling
+from figment.core.model import CanComplete, HasSampling, Projection, with_sampling
 from figment.core.noise import Noise
 from figment.data.decode import Unreadable, picture
-from figment.explorer.inputs import Item, read
+from figment.explorer.inputs import Item, distinct, read
 from figment.explorer.scene import Found, Scene
-from figment.pictures import sheet
+from figment.pictures import grid, sheet
+from figment.pixels import known as kept
 
-Part = Literal["left", "right", "top", "bottom", "centre"]
+Part = Literal["left", "right", "top", "bottom", "centre", "colour", "detail"]
 
 
 class Options(Config):
     """What is missing, and how many fillings to draw."""
 
     mask: Path | None = pydantic.Field(None, description="a picture that is white where pixels are missing")
-    erase: Part | None = pydantic.Field(None, description="the half, or the middle, that is missing")
+    erase: Part | None = pydantic.Field(
+        None, description="what is missing: a half, the middle, the colours, or what is finer than `factor` pixels"
+    )
+    factor: int = pydantic.Field(2, ge=2, le=32, description="erase=detail: the side of squares that are one colour")
     count: int = pydantic.Field(6, ge=1, le=100, description="fillings of each picture")
     label: str | None = pydantic.Field(None, description="fill as of this label (default: the picture's own, if known)")
 
@@ -38,36 +42,57 @@ class Options(Config):
 def complete(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """x where it is known, elsewhere drawn from p(x | what is known).
 
-    What is missing: white in `mask`, the part called `erase`, or else what is transparent in a picture file. Raises
+    What is missing: white in `mask`, what is called `erase`, or else what is transparent in a picture file. Raises
     UsageError where nothing is, or the model cannot complete.
     """
     scene.require_pictures("complete")
-    model, form = scene.model, scene.model.spec.x
-    ways = with_sampling(model, {**getattr(model, "completion", {}), **scene.sampling})
+    ways = with_sampling(scene.model, {**getattr(scene.model, "completion", {}), **scene.sampling})
     if not isinstance(ways, CanComplete):
         raise UsageError(_inability(scene))
     items = [read(scene, word) for word in words]
-    rows = [_row(scene, ways, word, item, options) for word, item in zip(words, items)]
-    cells = [list(form.to_user(part)) for part in torch.stack(rows, 1)]
-    names = [item.name for item in items]
-    captions = [names, *[[""] * len(names)] * (len(cells) - 1)]
+    rows = torch.stack([_row(scene, ways, word, item, options) for word, item in zip(words, items)])
+    user = scene.model.spec.x.to_user
     columns = ["given", "known", *(f"filled {i + 1}" for i in range(options.count))]
+    captions = [[item.name for item in items], *[[""] * len(items)] * (len(columns) - 1)]
     title = f"{scene.title}: ways to fill what is missing"
+    page = sheet([list(user(part)) for part in rows.unbind(1)], columns, captions=captions, title=title)
+    names = distinct([Path(item.name.replace(":", "-")).stem for item in items])
+    parts = {
+        f"{name}-{i + 1}": grid(user(filled[None]), scale=1)
+        for name, row in zip(names, rows)
+        for i, filled in enumerate(row[2:])
+    }
     figures = {"fillings": options.count, "network_evaluations": ways.evaluations * ways.sampling.times}  # type: ignore[attr-defined]
-    return Found(figures, sheet(cells, columns, captions=captions, title=title))
+    return Found(figures, page, parts=parts)
 
 
 def _row(scene: Scene, ways: CanComplete, word: str, item: Item, options: Options) -> Tensor:
     """A picture, what is known of it, and its fillings: `(2 + count, C, H, W)`."""
     if item.x is None:
         raise UsageError(f"'{word}': complete takes picture files, held:N and train:N.")
+    known, shape = _known(scene, word, options), (options.count, *item.x.shape[1:])
+    c = {key: value.expand(options.count) for key, value in _condition(scene, item.label, options).items()}
+    noise = Noise(scene.seed, range(options.count))
+    return torch.cat([item.x, known(item.x), ways.complete(item.x.expand(shape), known, c, noise)])
+
+
+def _known(scene: Scene, word: str, options: Options) -> Projection:
+    """What is known of a picture. Raises UsageError where all is."""
+    form: Image = scene.model.spec.x
+    if options.erase == "colour":
+        if form.channels != 3:
+            raise UsageError(f"erase=colour: {scene.model.spec.name} has {form.channels} channels, and so no colours.")
+        return kept.grey
+    if options.erase == "detail":
+        if form.height % options.factor or form.width % options.factor:
+            raise UsageError(
+                f"factor={options.factor} does not divide {form.height} x {form.width}: take one that does."
+            )
+        return kept.coarse(options.factor)
     missing = _missing(scene, word, options)
     if not missing.any():
         raise UsageError(f"nothing is missing of {word}: give --mask, --erase, or a picture with transparent parts.")
-    known, shape = item.x * (1 - missing), (options.count, *item.x.shape[1:])
-    c = {key: value.expand(options.count) for key, value in _condition(scene, item.label, options).items()}
-    noise = Noise(scene.seed, range(options.count))
-    return torch.cat([item.x, known, ways.complete(known.expand(shape), (1 - missing).expand(shape), c, noise)])
+    return kept.pixels(1 - missing)
 
 
 def _inability(scene: Scene) -> str:

@@ -42,10 +42,12 @@ def divide(
     return {**settings, **flags}, sampling, [word for word in words if word not in assigned]
 
 
-def destination(run: Path, name: str, out: Path | None) -> Path:
-    """Where the picture goes: `out`, else RUN-ACTION.png here. Raises UsageError, before any work is done, where that
-    can be no picture or where nothing can be written."""
+def destination(run: Path, name: str, out: Path | None, parts: bool = False) -> Path:
+    """Where the picture goes: `out`, else RUN-ACTION.png here; with `parts`, a folder will do. Raises UsageError,
+    before any work is done, where that can be no picture or where nothing can be written."""
     out = out or Path(f"{run.resolve().name}-{name}.png")
+    if parts and not out.suffix:
+        return out
     if out.suffix not in (".png", ".webp"):
         raise UsageError(f"--out {out}: a picture goes into a .png, a film into a .webp.")
     if out.is_dir():
@@ -57,10 +59,15 @@ def destination(run: Path, name: str, out: Path | None) -> Path:
 
 
 def save(found: Found, run: Path, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
-    """Writes the picture to `out`, its film beside it; each carries its recipe. Raises UsageError."""
+    """Writes the picture to `out`, its film beside it, or its parts into the folder `out`; each carries its recipe.
+    Raises UsageError."""
     if out.suffix == ".webp" and not found.frames:
         raise UsageError(f"--out {out}: nothing moves here, so it is no film. Use a .png.")
     recipe = {"run": run.name, "weights": weights_of(run), **recipe}
+    if found.parts and not out.suffix:
+        for name, part in found.parts.items():
+            save_png(part, out / f"{name}.png", {**recipe, "part": name})
+        return [out / f"{name}.png" for name in found.parts]
     still, film = out.with_suffix(".png"), out.with_suffix(".webp")
     save_png(found.picture, still, recipe)
     if not found.frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ from figment.use import load
 
 @dataclass(frozen=True)
 class Found:
-    """What an action found: figures to print, and what it looks like; `frames` are the pictures of a film."""
+    """What an action found: figures to print, and what it looks like; `frames` are the pictures of a film, `parts` new
+    pictures one by one, by name, pixel for pixel."""
 
     figures: Mapping[str, Any]
     picture: PIL.Image.Image
     frames: Sequence[PIL.Image.Image] = ()
+    parts: Mapping[str, PIL.Image.Image] = field(default_factory=dict)
 
 
 class Scene:

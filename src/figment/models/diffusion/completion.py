@@ -7,22 +7,31 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from figment.core.model import Projection
 from figment.models.diffusion.samplers import Denoise, Level, Normal, Step
 
 
 def completed(
-    step: Step, denoise: Denoise, x: Tensor, mask: Tensor, start: Tensor, path: Sequence[Level], times: int, new: Normal
+    step: Step,
+    denoise: Denoise,
+    x: Tensor,
+    known: Projection,
+    start: Tensor,
+    path: Sequence[Level],
+    times: int,
+    new: Normal,
 ) -> Tensor:
-    """x where `mask` is 1; elsewhere drawn, roughly, from p(x | x where it is 1), beginning with the noise `start`.
+    """y drawn, roughly, from p(y | known(y) = known(x)), beginning with the noise `start`.
 
-    At every level the known part is x with fresh noise of that level. Each step is taken `times` times, going back by
-    noise in between, so that what is drawn and what is known come to agree; `new()` draws noise of the shape of x.
-    Lugmayr et al., "RePaint: inpainting using denoising diffusion probabilistic models" (2022).
+    At every level the known part is that of x with fresh noise of that level. Each step is taken `times` times, going
+    back by noise in between, so that what is drawn and what is known come to agree; `new()` draws noise of the shape
+    of x. Lugmayr et al., "RePaint: inpainting using denoising diffusion probabilistic models" (2022), there for pixels;
+    Wang, Yu & Zhang, "Zero-shot image restoration using denoising diffusion null-space model" (2023), for projections.
     """
 
     def joined(drawn: Tensor, at: Level) -> Tensor:
-        known = at.alpha * x + at.sigma * new() if at.sigma else x
-        return mask * known + (1 - mask) * drawn
+        seen = at.alpha * x + at.sigma * new() if at.sigma else x
+        return drawn + known(seen - drawn)
 
     y = joined(start, path[0])
     for here, there in pairwise(path):

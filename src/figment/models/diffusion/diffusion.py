@@ -24,6 +24,7 @@ from figment.core.model import (
     Model,
     ModelConfig,
     Player,
+    Projection,
     Turn,
 )
 from figment.core.noise import Noise
@@ -172,10 +173,10 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return self.with_sampling(Choices()).sample(c, noise)
 
-    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+    def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         ways = self.with_sampling(Choices(**self.completion))
         assert isinstance(ways, Drawn)
-        return ways.complete(x, mask, c, noise)
+        return ways.complete(x, known, c, noise)
 
     @property
     def evaluations(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, HasPrior
+from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, HasPrior, Projection
 from figment.core.noise import Noise
 from figment.models.diffusion.completion import completed
 from figment.models.diffusion.guidance import Guided
@@ -162,11 +162,11 @@ class Drawn(CanSample, CanComplete):
         return integrate(step, mean, noise.stream("prior").normal(shape), self.path)
 
     @torch.no_grad()
-    def complete(self, x: Tensor, mask: Tensor, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+    def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         new = lambda: fresh.normal(shape).to(x)  # noqa: E731
         mean, start = _mean(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
-        return completed(self.sampling.step(new), mean, x, mask, start, self.path, self.sampling.times, new)
+        return completed(self.sampling.step(new), mean, x, known, start, self.path, self.sampling.times, new)
 
 
 @final
