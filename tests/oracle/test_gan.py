@@ -15,7 +15,7 @@ from figment.core.errors import UsageError
 from figment.core.model import Turn
 from figment.core.noise import Noise
 from figment.models.adversarial import augmentation, regularisers
-from figment.models.adversarial.gan import GANConfig
+from figment.models.adversarial.gan import GENERATORS, GANConfig
 from figment.models.adversarial.objectives import OBJECTIVES, accuracy, called_real, coverage, saturating, value
 from figment.nn.discriminator import Discriminator, VectorDiscriminator, deviation
 from figment.nn.generator import Modulated
@@ -271,13 +271,15 @@ VARIANTS = [
     {"dropout": 0.3, "deviation": True, "filters": 0.5},
     {"augment": "adaptive"},
     {"augment": "diffaugment"},
+    *({"generator": name} for name in GENERATORS),
+    {"generator": "progressive", "deviation": True, "dropout": 0.2, "regulariser": "spectral-norm"},
 ]
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 @pytest.mark.parametrize("shape", [(2,), (3, 9, 14)], ids=str)
 def test_every_variant_has_finite_losses_and_a_gradient_for_each_player(shape, settings):
-    if len(shape) == 1 and "augment" in settings:
+    if len(shape) == 1 and {"augment", "generator"} & settings.keys():
         return
     data = spec(*shape)
     model = GANConfig(size="tiny", latent=8, lazy=2, **settings).build(data)

@@ -43,13 +43,19 @@ class Generator(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        if self.embed is not None:
-            z = torch.cat([z, F.normalize(self.embed(label), dim=1) * z.shape[1] ** 0.5], dim=1)
-        w = F.leaky_relu(self.style(F.leaky_relu(self.style_in(z), 0.2)), 0.2)
+        w = F.leaky_relu(self.style(F.leaky_relu(self.style_in(with_label(z, label, self.embed)), 0.2)), 0.2)
         h = self.grid_in(w).view(-1, *self.start).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             h = layer(h, w)
         return self.picture_out(h)[..., : self.height, : self.width].float().tanh()
+
+
+def with_label(z: Tensor, label: Tensor | None, embed: LabelEmbedding | None) -> Tensor:
+    """A code `(B, d)` and, with classes, a direction of its label as long as codes are: `(B, d)` or `(B, 2 d)`."""
+    if embed is None:
+        return z
+    assert label is not None
+    return torch.cat([z, F.normalize(embed(label), dim=1) * z.shape[1] ** 0.5], dim=1)
 
 
 class Modulated(nn.Module):

@@ -73,7 +73,7 @@ class Game(Model, Learns, HasPrior):
     config: GameConfig
     share: Tensor
 
-    def __init__(self, config: GameConfig, spec: Spec, generator: nn.Module):
+    def __init__(self, config: GameConfig, spec: Spec, generator: nn.Module, judge: type[nn.Module] = Discriminator):
         super().__init__(config, spec)
         assert config.width is not None
         assert config.gamma is not None
@@ -82,7 +82,7 @@ class Game(Model, Learns, HasPrior):
         group = GROUP * config.deviation
         self.discriminator: nn.Module
         if isinstance(spec.x, Image):
-            self.discriminator = Discriminator(spec.x.shape, width, classes, config.dropout, group)
+            self.discriminator = judge(spec.x.shape, width, classes, config.dropout, group)
         else:
             self.discriminator = VectorDiscriminator(spec.x.dimensions, 4 * width, classes, config.dropout, group)
         if config.regulariser == "spectral-norm":
@@ -92,6 +92,10 @@ class Game(Model, Learns, HasPrior):
     @abstractmethod
     def drawn(self, batch: Batch) -> Tensor:
         """As many examples as a batch has, of its labels, drawn with torch's own generator `(B, ...)`."""
+
+    def played(self, batch: Batch, turn: Turn) -> Batch:
+        """What of a batch the game is about at this time."""
+        return batch
 
     def players(self) -> Sequence[Player]:
         return (
@@ -106,7 +110,7 @@ class Game(Model, Learns, HasPrior):
         Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020). In bf16
         they are within 1 % of fp32, and their gradients within 3 %.
         """
-        label, config = batch.c.get("label"), self.config
+        batch, label, config = self.played(batch, turn), batch.c.get("label"), self.config
         self.clip_weights()
         with torch.no_grad():
             drawn = self.drawn(batch)
@@ -137,7 +141,7 @@ class Game(Model, Learns, HasPrior):
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        label = batch.c.get("label")
+        batch, label = self.played(batch, turn), batch.c.get("label")
         self.clip_weights()
         fake = self.discriminator(self.shown(self.drawn(batch), turn), label)
         with torch.no_grad():
