@@ -18,7 +18,7 @@ SHAPES = {
     "plane": (2,),
 }
 FORMS = [f"{shape}{labels}" for shape in SHAPES for labels in ("", "-labelled")]
-PARTNERED = ("odd-pairs", "odd-masks")  # with something beside each picture, for kinds that cannot do without
+PARTNERED = ("odd-pairs", "odd-masks", "odd-unpaired")  # with something beside each picture, for kinds that need it
 CLASSES = 3
 
 
@@ -33,6 +33,7 @@ class SyntheticConfig(DataConfig):
             x, label = stored["x"], stored["label"]
         spec = spec_of(Path(self.path).stem)
         beside = {"label": label, "image": 255 - x[:, :1], "mask": x[:, :1].mean(1).astype(np.uint8) // 86}
+        beside["other"] = 255 - x[::-1]
         c = {key: beside[key] for key in spec.c}
         parts = {"train": slice(0, 160), "test": slice(160, 200)}
         splits = {name: ArraySplit(spec, x[rows], {k: v[rows] for k, v in c.items()}) for name, rows in parts.items()}
@@ -49,6 +50,8 @@ def spec_of(form: str) -> Spec:
         c["label"] = Classes(names=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))
     elif with_ == "pairs":
         c["image"] = Image(channels=1, **size)
+    elif with_ == "unpaired":
+        c["other"] = Image(channels=3, **size)
     elif with_ == "masks":
         c["mask"] = Masks(names=("a", "b", "c"), **size)
     x = (

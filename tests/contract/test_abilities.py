@@ -38,7 +38,8 @@ def masses(model: Any, batch: Batch) -> Tensor:
 
 
 def translate(model: Any, batch: Batch) -> Tensor:
-    return model.translate(model.pair(batch)[0])
+    ends = model.pair(batch) if "HasPairs" in abilities(model) else model.ends(batch)
+    return model.translate(ends[0])
 
 
 CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
@@ -59,6 +60,8 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
         batch.x, pixels((torch.arange(batch.x.shape[-1]).expand_as(batch.x) < 3).float()), batch.c, Noise(0, range(N))
     ),
     "CanTranslate": translate,
+    "HasPairs": lambda model, batch: model.pair(batch)[1],
+    "HasDirections": lambda model, batch: model.towards(model.directions[1]).translate(model.ends(batch)[1]),
     "CanSegment": lambda model, batch: model.segment(batch.x),
     "CanClassify": lambda model, batch: model.class_log_prob(batch.x),
     "HasFeatures": lambda model, batch: model.features(batch.x),

@@ -27,7 +27,9 @@ from figment.core.model import (
     CanTranslate,
     Fits,
     HasBound,
+    HasDirections,
     HasLogProb,
+    HasPairs,
     HasSampling,
     Learns,
     Model,
@@ -132,16 +134,27 @@ def test_user_samples(model: Any) -> None:
 @pytest.mark.parametrize(("kind", "form"), accepted(CanTranslate))
 @torch.no_grad()
 def test_pictures_are_made_from_pictures_of_any_size(model: Any, batch: Batch) -> None:
-    source, truth = model.pair(batch.suited(model.spec))
-    made = model.translate(source)
-    assert source.shape[1:] == model.source.shape
-    assert made.shape == truth.shape
-    assert made.isfinite().all()
-    torch.testing.assert_close(model.translate(source[:1]), made[:1], atol=1e-4, rtol=1e-4)
-    height, width = source.shape[2:]
-    wide = model.translate(torch.cat([source, source], 3)[..., :-1])
-    scale = made.shape[3] // width
-    assert wide.shape == (len(source), made.shape[1], height * scale, (2 * width - 1) * scale)
+    batch = batch.suited(model.spec)
+    ways = [(model, *model.pair(batch))] if isinstance(model, HasPairs) else []
+    if isinstance(model, HasDirections):
+        there, back = model.ends(batch)
+        ends = [(there, back), (back, there)]
+        ways = [(model.towards(direction), *end) for direction, end in zip(model.directions, ends)]
+        torch.testing.assert_close(model.translate(there), ways[0][0].translate(there))
+        torch.testing.assert_close(model.translate(back, model.directions[1]), ways[1][0].translate(back))
+        with pytest.raises(UsageError, match="A-to-B or B-to-A"):
+            model.towards("A-to-C")
+    assert ways
+    for way, source, wanted in ways:
+        made = way.translate(source)
+        assert source.shape[1:] == way.source.shape
+        assert made.shape == wanted.shape
+        assert made.isfinite().all()
+        torch.testing.assert_close(way.translate(source[:1]), made[:1], atol=1e-4, rtol=1e-4)
+        height, width = source.shape[2:]
+        wide = way.translate(torch.cat([source, source], 3)[..., :-1])
+        scale = made.shape[3] // width
+        assert wide.shape == (len(source), made.shape[1], height * scale, (2 * width - 1) * scale)
 
 
 @pytest.mark.parametrize(("kind", "form"), accepted(CanSegment))

@@ -30,7 +30,7 @@ POINTS = ["--data", "toy:moons", "data.count=512", *FEW]
 LONG = ["train", "gan", *POINTS, "--steps", 120, "--resume", "training.checkpoint_seconds=0.4"]
 
 
-SOURCES = ("digits", "toy:moons", "faces", "faces:edges-to-photo", "faces:parts")
+SOURCES = ("digits", "toy:moons", "faces", "faces:edges-to-photo", "faces:glasses", "faces:parts")
 
 
 @cache
@@ -78,6 +78,8 @@ class Stand:
 
     def mean(self, value: Tensor) -> Tensor:
         return value
+
+    gather = mean
 
 
 def test_a_batch_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

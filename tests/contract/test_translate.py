@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pytest
+from PIL import ImageColor
 
 import short
 from figment import workbench
@@ -61,6 +64,57 @@ def test_pairs_of_ones_own_are_learned_and_pictures_of_any_size_translated(figme
     assert "pairs:FOLDER" in err
     few = ("--steps", 1, "--batch", 2, "model.size=tiny", "training.previews=0", "--out", "again")
     assert "next: figment translate again PICTURE" in figment("train", "pix2pix", "--data", f"pairs:{made}", *few)[2]
+
+
+def test_two_kinds_of_ones_own_are_learned_and_translated_both_ways(figment: Any, tmp_path: Path) -> None:
+    """Two folders without pairs, one of them grey; then pictures of any size, a folder and an archive."""
+    for name, mode in (("A", "L"), ("B", "RGB")):
+        (tmp_path / name).mkdir()
+        for number in range(24):
+            PIL.Image.new(mode, (14, 9), ImageColor.getcolor(f"hsl({10 * number}, 80%, 50%)", mode)).save(
+                tmp_path / name / f"{number}.png"
+            )
+    data = f"unpaired:{tmp_path}/A,{tmp_path}/B"
+    code, out, _ = figment("data", "check", data, "--json")
+    assert (code, json.loads(out)["count"], json.loads(out)["other"]["channels"]) == (0, 24, 1)
+    run = trained("cyclegan", data, tmp_path / "run")
+    assert (run / "samples" / "step-000004.png").exists()
+    PIL.Image.new("RGB", (37, 21), "red").save("red.png")
+    for direction, mode in (("A-to-B", "RGB"), ("B-to-A", "L")):
+        assert figment("translate", run, "red.png", "--out", "x.png", "--direction", direction)[0] == 0
+        made = PIL.Image.open("x.png")
+        assert (made.size, made.mode) == ((37, 21), mode)
+        assert read_recipe("x.png")["direction"] == direction
+    shutil.make_archive("packed", "zip", tmp_path, "B")
+    code, out, _ = figment("translate", run, "packed.zip", "--direction", "B-to-A")
+    assert (code, out, len(list(Path("packed-translated/B").iterdir()))) == (0, "packed-translated\n", 24)
+    code, _, err = figment("translate", run, "red.png", "--direction", "B-to-C")
+    assert (code, "A-to-B or B-to-A" in err) == (2, True)
+    code, out, _ = figment("evaluate", run, "--json")
+    figures = json.loads(out)["translation"]
+    assert {"cycle", "slope", "slope_real"} <= figures["A-to-B"].keys() == figures["B-to-A"].keys()
+    code, _, err = figment("train", "pix2pix", "--data", data, "--steps", 1)
+    assert (code, "a picture to start from" in err, "cyclegan" in err) == (2, True, True)
+    code, _, err = figment("train", "cyclegan", "--data", "faces", "--steps", 1)
+    assert (code, "unpaired:A,B" in err) == (2, True)
+
+
+def test_what_cannot_be_translated_says_why(figment: Any, tmp_path: Path) -> None:
+    """Of a folder the rest is done; a picture alone ends with a reason; so does one that would become too large."""
+    run = trained("super-resolution", "digits", tmp_path / "run", **{"model.scale": 8})
+    code, _, err = figment("translate", run, "digits.png", "--direction", "A-to-B")
+    assert (code, "one way only" in err) == (2, True)
+    PIL.Image.new("L", (2000, 600)).save("large.png")
+    code, _, err = figment("translate", run, "large.png")
+    assert (code, "16000x4800, more than 64 Mpx" in err) == (3, True)
+    Path("broken.png").write_bytes(b"no picture")
+    code, _, err = figment("translate", run, "broken.png")
+    assert (code, "broken.png: not a picture" in err) == (3, True)
+    clear = PIL.Image.new("RGBA", (5, 4))
+    clear.save("clear.png")
+    assert figment("translate", run, "clear.png", "--out", "x.png")[0] == 0
+    assert PIL.Image.open("x.png").size == (40, 32)
+    assert np.asarray(PIL.Image.open("x.png")).min() > 200, "what is transparent is paper"
 
 
 def test_masks_of_ones_own_are_learned_and_written_as_numbers(figment: Any, tmp_path: Path) -> None:

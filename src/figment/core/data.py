@@ -284,6 +284,10 @@ class RedrawnSplit(ABC):
     def redraw(self, rows: np.ndarray, seed: int) -> Batch:
         """The rows drawn anew, a pure function of (rows, seed)."""
 
+
+class NoisySplit(RedrawnSplit):
+    """One in which x itself is drawn."""
+
     @abstractmethod
     def entropy(self, rows: np.ndarray) -> Tensor:
         """Nats of chance in each of these rows `(B,)`: on average, no model gives them more than minus that."""

@@ -24,6 +24,7 @@ Measure = Literal["mass", "density"]
 Projection = Callable[[Tensor], Tensor]  # orthogonal, of x `(B, ...)`: P P x = P x, and <P x, y> = <x, P y>
 MISSING = {
     "image": "a picture to start from for each, as pairs:FOLDER and faces:edges-to-photo have",
+    "other": "pictures of another kind beside them, as unpaired:A,B and faces:glasses have",
     "mask": "a mask for each picture, as masks:FOLDER and faces:parts have",
     "label": "labels (sub-folders are labels)",
 }
@@ -78,14 +79,15 @@ class ModelConfig(Kinded):
 class Turn:
     """What an objective may know of time: this player's updates so far, and how much of its span is over.
 
-    `mean` averages a tensor over all processes: a loss that changes a buffer must do it from averaged values.
-    `rows` are the examples of the training split.
+    `mean` averages a tensor over all processes, `gather` joins their rows `(B, ...)` in order of rank: a loss that
+    changes a buffer must do it from such values. `rows` are the examples of the training split.
     """
 
     count: int
     progress: float
     mean: Callable[[Tensor], Tensor] = lambda value: value
     rows: int = 1
+    gather: Callable[[Tensor], Tensor] = lambda value: value
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,7 @@ class CanComplete(ABC):
 
 
 class CanTranslate(ABC):
-    """Makes a picture from another. Learned from examples that have both, given or computed."""
+    """Makes a picture from another."""
 
     @property
     @abstractmethod
@@ -291,15 +293,40 @@ class CanTranslate(ABC):
         """The form of what it starts from: of its size in training; other sizes do as well."""
 
     @abstractmethod
-    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What examples start from `(B, C, h, w)`, and what they should become `(B, C', H, W)`."""
-
-    @abstractmethod
     def translate(self, source: Tensor) -> Tensor:
         """`(B, C, h, w)` of any size -> `(B, C', H, W)`, both in model range."""
 
 
-class CanSegment(CanTranslate):
+class HasPairs(CanTranslate):
+    """Learned from examples that have both pictures, given or computed."""
+
+    @abstractmethod
+    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What examples start from `(B, C, h, w)`, and what they should become `(B, C', H, W)`."""
+
+
+class HasDirections(CanTranslate):
+    """Goes from pictures of one kind to another and back; by itself, the first of its `directions`."""
+
+    directions: ClassVar[tuple[str, str]]
+
+    @abstractmethod
+    def towards(self, direction: str) -> CanTranslate:
+        """The model in one of its directions."""
+
+    @abstractmethod
+    def ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What each direction starts from `(B, C, H, W)`: pictures that do not belong together."""
+
+    @property
+    def source(self) -> Image:
+        return self.towards(self.directions[0]).source
+
+    def translate(self, source: Tensor, direction: str | None = None) -> Tensor:
+        return self.towards(direction or self.directions[0]).translate(source)
+
+
+class CanSegment(HasPairs):
     @abstractmethod
     def segment(self, x: Tensor) -> Tensor:
         """log p(class of pixel i, j | x) `(B, K, H, W)` of a picture of any size."""
@@ -341,8 +368,8 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanComplete, CanTranslate, CanSegment, CanClassify, HasFeatures,
-    HasSampling,
+    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanComplete, CanTranslate, HasPairs, HasDirections, CanSegment,
+    CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 

@@ -59,6 +59,14 @@ class Processes:
             value /= self.count
         return value
 
+    def gather(self, value: Tensor) -> Tensor:
+        """The rows of a tensor `(B, ...)` of all processes, in order of rank."""
+        if self.count > 1:
+            parts = [torch.empty_like(value) for _ in range(self.count)]
+            dist.all_gather(parts, value.detach().contiguous())
+            value = torch.cat(parts)
+        return value
+
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replaces tensors by their averages over all processes, in one flat all-reduce: the seam for sharding."""

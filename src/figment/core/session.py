@@ -121,7 +121,7 @@ class Session:
     def _move(self, seat: Seat, batch: Batch, step: int, progress: float) -> None:
         player, t = seat.player, self.run.training
         parameters = list(seat.parameters.values())
-        turn = Turn(seat.count, progress, self.processes.mean, len(self.dataset.train))
+        turn = Turn(seat.count, progress, self.processes.mean, len(self.dataset.train), self.processes.gather)
         with only(seat.parameters, self.model if len(self.seats) > 1 else None):
             for p in parameters:
                 p.grad = None

@@ -18,6 +18,7 @@ FORMS = {
     "FILE.zip, FILE.tar[.gz]": "the same, packed",
     "FOLDER or FILE of .parquet": "pictures as the Hugging Face Hub serves them",
     "pairs:FOLDER": "A/NAME.png should become B/NAME.png: for translation",
+    "unpaired:A,B": "two folders or archives of pictures that do not belong together: for translation both ways",
     "masks:FOLDER": "images/NAME.png, and in masks/NAME.png the class of each pixel: for segmentation",
     "hf:OWNER/NAME": "a data set of the Hugging Face Hub: the only form that uses the network",
 }
@@ -56,6 +57,8 @@ def _named(text: str) -> dict[str, Any]:
         if not Path(rest).expanduser().exists():
             raise UsageError(f"There is no folder '{rest}' of {kind}. Type {kind}: and the path of one.")
         return {"kind": kind, "path": rest}
+    if colon and kind == "unpaired":
+        return {"kind": kind, **_two(rest)}
     if colon and kind == "toy":
         if rest not in _toys():
             raise UsageError(f"There is no toy '{rest}'. {did_you_mean(rest, _toys())} Type, for example, toy:moons.")
@@ -79,15 +82,32 @@ def _named(text: str) -> dict[str, Any]:
     raise UsageError(f"There is no data '{text}'. {hint} Or type the path of a folder of your own pictures.")
 
 
+def _two(text: str) -> dict[str, str]:
+    """A and B of `A,B`, where the names themselves may have commas. Raises UsageError."""
+    words = text.split(",")
+    cuts = [(",".join(words[:i]), ",".join(words[i:])) for i in range(1, len(words))]
+    for a, b in cuts:
+        if Path(a).expanduser().exists() and Path(b).expanduser().exists():
+            return {"a": a, "b": b}
+    if not cuts:
+        raise UsageError(f"unpaired:{text} names one place. Two are wanted, with a comma between: unpaired:A,B.")
+    missing = next(part for part in cuts[0] if not Path(part).expanduser().exists())
+    raise UsageError(
+        f"There is no '{missing}'. Type unpaired:A,B with the paths of two folders or archives of pictures."
+    )
+
+
 def _tasks() -> tuple[str, ...]:
     from figment.data.faces.tasks import TASKS
 
-    return (*TASKS, "parts")
+    return (*TASKS, "parts", "glasses")
 
 
 def _twin(task: str) -> str:
     given, _, wanted = task.partition("-to-")
-    return f"drawn faces: {given} to become {wanted}" if wanted else "drawn faces, each with a mask of its parts"
+    others = {"parts": "drawn faces, each with a mask of its parts", "glasses": "drawn faces without glasses (A), and "
+              "others with (B): unpaired"}  # fmt: skip
+    return f"drawn faces: {given} to become {wanted}" if wanted else others[task]
 
 
 def _toys() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Batch, Dataset, Image, RedrawnSplit, Spec, Split
+from figment.core.data import Batch, Dataset, Image, NoisySplit, Spec, Split
 from figment.core.noise import Noise
 from figment.data import splits
 
@@ -62,7 +62,7 @@ class Thresholded(Grey):
         return replace(batch, x=(batch.x >= 0).float().mul_(2).sub_(1))
 
 
-class Drawn(Grey, RedrawnSplit):
+class Drawn(Grey, NoisySplit):
     """Pictures whose pixels are white with their grey value as probability."""
 
     def gather(self, rows: np.ndarray) -> Batch:

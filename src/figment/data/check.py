@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from figment.core.data import ArraySplit, Dataset, Factors
+from figment.core.data import ArraySplit, Dataset, Factors, Split
 from figment.core.errors import DataError
 from figment.core.run import DataConfig
 from figment.data.pictures import PictureConfig, Source, Survey
+from figment.data.unpaired import UnpairedConfig, UnpairedSplit
 
 LISTED = 20
 
@@ -21,8 +23,11 @@ def check(config: DataConfig) -> dict[str, Any]:
     """
     if isinstance(config, PictureConfig):
         return _pictures(config)
+    if isinstance(config, UnpairedConfig):
+        a, b = (_pictures(source) for source in config.sources())
+        return {**b, "usable": a["usable"] and b["usable"], "reason": a["reason"] or b["reason"], "other": a}
     data = (config.override({"binarise": "none"}) if "binarise" in type(config).model_fields else config).build()
-    rows = [split.x for split in data.splits.values() if isinstance(split, ArraySplit)]
+    rows = [split.x for split in _stored(data) if isinstance(split, ArraySplit)]
     values = np.concatenate(rows)
     vector = data.spec.x.kind == "vector"
     return {
@@ -44,7 +49,10 @@ def check(config: DataConfig) -> dict[str, Any]:
 
 
 def render(report: dict[str, Any]) -> str:
-    """A report as text for a person."""
+    """A report as text for a person; of data that comes beside other pictures, first of these."""
+    if "other" in report:
+        own = {key: value for key, value in report.items() if key != "other"}
+        return f"A\n{render(report['other'])}\n\nB\n{render(own)}"
     lines = [
         f"data        {report['data']} ({report['kind']})",
         f"count       {report['count']:,} usable of {report['files']:,}",
@@ -64,6 +72,11 @@ def render(report: dict[str, Any]) -> str:
         "usable      " + ("yes" if report["usable"] else f"no: {report['reason']}"),
     ]
     return "\n".join(lines)
+
+
+def _stored(data: Dataset) -> Iterator[Split]:
+    for split in data.splits.values():
+        yield from (split.a, split.b) if isinstance(split, UnpairedSplit) else (split,)
 
 
 def _pictures(config: PictureConfig) -> dict[str, Any]:
@@ -103,7 +116,8 @@ def _trained(data: Dataset) -> dict[str, Any]:
     label, factors = data.spec.label, data.spec.c.get("attributes")
     counts = np.zeros(label.count if label else 0, np.int64)
     for split in data.splits.values():
-        counts += np.bincount(split.c["label"], minlength=len(counts)) if label else 0  # type: ignore[attr-defined]
+        own = split.b if isinstance(split, UnpairedSplit) else split
+        counts += np.bincount(own.c["label"], minlength=len(counts)) if label else 0  # type: ignore[attr-defined]
     return {
         "labels": dict(zip(label.names, counts.tolist())) if label else {},
         "attributes": {f.name: list(f.levels) for f in factors.factors} if isinstance(factors, Factors) else {},

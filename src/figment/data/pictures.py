@@ -80,22 +80,27 @@ class Survey:
             return cls(**plain, items=arrays["items"], digest=arrays["digest"], folder=folder)
 
 
-class PictureConfig(SelectedConfig):
-    """Pictures from somewhere, and how they come to one size; abstract: `source()` says from where."""
+class SizedConfig(SelectedConfig):
+    """How pictures come to one size; abstract."""
 
     size: Side | tuple[Side, Side] | None = pydantic.Field(
         None, description="short side, or [height, width]; unset: `limit`, unless all are smaller"
     )
     limit: Side | None = pydantic.Field(None, description="short side where none is asked for (unset: by device)")
     crop: Crop = pydantic.Field("centre", description="how another shape is met: centre crop, or stretch")
-    binarise: binary.Binarise = pydantic.Field("none", description=binary.DESCRIPTION)
     stream: bool | None = pydantic.Field(None, description="decode while training (unset: if beyond half the memory)")
-
-    def source(self) -> Source:
-        raise NotImplementedError  # pragma: no cover - every registered kind overrides this
 
     def resolved(self) -> Self:
         return self.model_copy(update={"limit": self.limit or _limit()})
+
+
+class PictureConfig(SizedConfig):
+    """Pictures from somewhere; abstract: `source()` says from where."""
+
+    binarise: binary.Binarise = pydantic.Field("none", description=binary.DESCRIPTION)
+
+    def source(self) -> Source:
+        raise NotImplementedError  # pragma: no cover - every registered kind overrides this
 
     def survey(self, source: Source) -> Survey:
         """Goes through all pictures once, or finds in the cache what that gave."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, Image, RedrawnSplit, Spec, Vector
+from figment.core.data import Dataset, Image, NoisySplit, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import EstimatesLogProb, HasBound, HasFlowLikelihood, HasImportance, HasLogProb, Model
 from figment.core.processes import autocast, resolve_precision
@@ -244,7 +244,7 @@ def _judge_pictures(figures: dict[str, Any], nats: Tensor, dataset: Dataset) -> 
     bits = figures["bits_per_dim"]
     if bits < 0:
         figures["alarms"].append(f"impossible: {bits:.4g} bits/dim, and no 8-bit picture has less than 0")
-    if isinstance(dataset.held_out, RedrawnSplit):
+    if isinstance(dataset.held_out, NoisySplit):
         entropy = dataset.held_out.entropy(_rows(dataset, len(nats)))
         figures["entropy"] = _mean(entropy)
         if _mean(nats + entropy) > 4 * _error(nats + entropy) + 1e-3:

@@ -13,7 +13,17 @@ import torch
 
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanClassify, CanDecode, CanEncode, CanSample, CanSegment, CanTranslate, Model, size_of
+from figment.core.model import (
+    CanClassify,
+    CanDecode,
+    CanEncode,
+    CanSample,
+    CanSegment,
+    HasDirections,
+    HasPairs,
+    Model,
+    size_of,
+)
 from figment.core.run import DataConfig, RunFolder, write_json
 from figment.evaluate.features import NAMES, FeatureNet, features_for
 from figment.evaluate.frechet import frechet, interval
@@ -26,6 +36,7 @@ from figment.evaluate.robustness import classification
 from figment.evaluate.sharpness import sharpness
 from figment.evaluate.speed import speed
 from figment.evaluate.translation import segmentation, translation, translations
+from figment.evaluate.unpaired import unpaired
 
 Progress = Callable[[str], None]
 METRICS = {
@@ -54,6 +65,9 @@ METRICS = {
     "decoded": "draws from the posterior and from the prior, decoded, against data",
     "l1, psnr, ssim": "of translated held-out pictures against the truth, beside those of what they were made from",
     "slope": "mean difference of neighbouring pixels of translated pictures, beside that of the truth",
+    "cycle": "L1 of pictures translated there and back, of a model that goes both ways",
+    "label_kept": "share of translated pictures that a classifier of the other kind reads as the label they had",
+    "switched, kept": "of drawn faces: factors that tell the two kinds apart, and all others, as an oracle reads them",
     "hue": "share of coloured pixels whose hue is right; with the variance of colours",
     "iou, dice": "overlap of the pixels read as a class with those that are of it",
     "samples_per_second": "at the batch that is best, with network evaluations and peak memory",
@@ -127,7 +141,10 @@ def figures(
     if isinstance(model, CanSegment):
         say("segmenting")
         row["segmentation"] = segmentation(model, dataset, n or 1000)
-    elif isinstance(model, CanTranslate):
+    elif isinstance(model, HasDirections):
+        say("translating both ways")
+        row["translation"] = unpaired(model, dataset, n or 1000, features, _told(say))
+    elif isinstance(model, HasPairs):
         say("translating")
         pairs = list(translations(model, dataset, n or 1000))
         row["translation"] = translation(pairs)

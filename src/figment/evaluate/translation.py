@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from figment.core.data import Dataset, Masks
-from figment.core.model import CanSegment, CanTranslate, Model
+from figment.core.model import CanSegment, HasPairs, Model
 from figment.pixels.colour import lab
 from figment.translations import translated
 
@@ -24,7 +24,7 @@ Pair = tuple[Tensor, Tensor, Tensor]
 
 def translations(model: Model, dataset: Dataset, n: int = 1000) -> Iterator[Pair]:
     """Source, output in 8 bits, and truth of `n` held-out examples at most, in parts, in model range."""
-    assert isinstance(model, CanTranslate)
+    assert isinstance(model, HasPairs)
     rows = np.random.default_rng(0).permutation(len(dataset.held_out))[:n]
     for part in np.array_split(rows, math.ceil(len(rows) / CHUNK)):
         source, truth = model.pair(dataset.held_out.gather(part).suited(model.spec))

@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None},
     },
     "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 16, "lr": 1e-3}},
+    "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 8, "lr": 1e-3, "betas": (0.5, 0.99)}},
     "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
     "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
     "classifier": {"model": {"kind": "classifier"}, "training": {"batch": 64, "lr": 1e-3}},

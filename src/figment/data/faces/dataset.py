@@ -14,6 +14,7 @@ from figment.data.faces import paint, segmentation, tasks
 from figment.data.faces.drawing import SEGMENTS
 from figment.data.faces.factors import COLUMN, FACTORS, PARTS, factors
 from figment.data.selection import SelectedConfig
+from figment.data.unpaired import joined
 
 DRAWING = 1  # counts changes of how a face looks
 HELD_OUT = 1 << 40  # the first index of the test split
@@ -32,11 +33,14 @@ class FacesConfig(SelectedConfig):
         "hair", description="the factor that is the class label"
     )
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="which faces are drawn")
-    task: tasks.Name | Literal["none", "parts"] = pydantic.Field(
-        "none", description="what comes with each face: the picture to start from in a task of translation; a mask"
-    )
+    task: tasks.Name | Literal["none", "parts", "glasses"] = pydantic.Field(
+        "none", description="what comes with each face: the picture to start from in a task of translation; a mask; "
+        "with glasses, the face of another without"
+    )  # fmt: skip
 
     def build(self) -> Dataset:
+        if self.task == "glasses":
+            return _apart(self.model_copy(update={"task": "none"}).build())
         rows = {"train": np.arange(self.count), "test": HELD_OUT + np.arange(max(8, self.count // 10))}
         values = {name: factors(self.seed, indices) for name, indices in rows.items()}
         key = splits.fingerprint("faces", f"{DRAWING} {self.size} {self.count} {self.seed}")
@@ -81,6 +85,22 @@ class FacesConfig(SelectedConfig):
             return {}
         names = PARTS[COLUMN[self.label]].levels
         return {"label": Classes(names=names, frequencies=splits.frequencies(c["label"], len(names)))}
+
+
+def _apart(dataset: Dataset) -> Dataset:
+    """Faces with glasses beside others without."""
+
+    def side(wearing: bool) -> Dataset:
+        parts = {}
+        for name, split in dataset.splits.items():
+            assert isinstance(split, ArraySplit)
+            rows = np.flatnonzero((split.c["attributes"][:, COLUMN["glasses"]] > 0) == wearing)
+            parts[name] = ArraySplit(split.spec, split.x[rows], {key: v[rows] for key, v in split.c.items()})
+        counts = ", ".join(f"{name} {len(part):,}" for name, part in parts.items())
+        note = f"{counts} drawn faces {'with' if wearing else 'without'} glasses."
+        return Dataset(dataset.spec, parts, splits.fingerprint(dataset.content, str(wearing)), (note,))
+
+    return joined(side(False), side(True), "faces:glasses")
 
 
 def _painter(form: str) -> tasks.Painter:

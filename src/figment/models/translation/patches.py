@@ -1,0 +1,62 @@
+"""What networks that turn pictures into others share: their sizes, and the game against a discriminator of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pydantic
+import torch
+from torch import Tensor
+
+from figment.core.config import Config
+from figment.core.data import Image, Spec
+from figment.core.model import Loss, ModelConfig, Turn
+from figment.models.adversarial.objectives import OBJECTIVES, Name, Objective, accuracy
+from figment.models.adversarial.regularisers import squared_slope
+
+WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 96}
+Judge = Callable[[Tensor], Tensor]  # pictures (B, C, H, W) -> logits (B, h, w) of their patches
+
+
+class PatchesConfig(ModelConfig):
+    """The sizes of generators and discriminators of patches, and what they optimise; abstract."""
+
+    accepts: ClassVar[tuple[type[Config], ...]] = (Image,)
+    width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
+    objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
+    gamma: float = pydantic.Field(0.1, ge=0, description="strength of the penalty on the discriminator's slope")
+    lazy: int = pydantic.Field(4, ge=1, description="updates of the discriminator between two such penalties")
+    field: int | None = pydantic.Field(
+        None, ge=1, le=5, description="halvings before a patch is judged: 1 sees 16 pixels, 2 34, 3 70 (None: by size)"
+    )
+
+    def resolved(self, spec: Spec) -> dict[str, int]:
+        """What is left to the data and to `size`, as numbers."""
+        assert isinstance(spec.x, Image)
+        shorter = min(spec.x.height, spec.x.width)
+        halvings = 1 if shorter < 64 else 2 if shorter < 128 else 3
+        return {"width": self.width or WIDTHS[self.size], "field": self.field or halvings}
+
+    @property
+    def game(self) -> Objective:
+        return OBJECTIVES[self.objective]
+
+    def judged(self, judge: Judge, real: Tensor, fake: Tensor, turn: Turn) -> Loss:
+        """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
+        (gamma / 2) |d sum D / dx|^2 a patch."""
+        penalised = self.gamma > 0 and turn.count % self.lazy == 0 and torch.is_grad_enabled()
+        x = torch.cat([real, fake]).requires_grad_(penalised)
+        logits = judge(x)
+        of_real, of_fake = logits.chunk(2)
+        value, parts = self.game.discriminator_loss(of_real, of_fake), {"accuracy": accuracy(of_real, of_fake)}
+        if penalised:
+            parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / logits[0].numel()
+            value = value + self.lazy * self.gamma / 2 * parts["slope"]
+        return Loss(value, {name: part.detach() for name, part in parts.items()})
+
+    def opinion(self, judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
+        """The generator's loss L_G of what it made `(B, C, H, W)`, beside real pictures."""
+        with torch.no_grad():
+            beside = judge(real)
+        return self.game.generator_loss(beside, judge(fake))
