@@ -13,8 +13,9 @@ import short
 from figment import samples, use, workbench
 from figment.core.data import Classes, Image, Spec
 from figment.core.errors import FigmentError, UsageError
+from figment.core.run import read_json
 from figment.interchange import diffusers as ours
-from figment.interchange import hub
+from figment.interchange import hub, onnx
 from figment.models.diffusion.diffusion import Diffusion, DiffusionConfig
 
 STEPS = 10
@@ -114,3 +115,28 @@ def test_the_hub_is_given_the_model_folder(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Api, "create_repo", refuse)
     with pytest.raises(FigmentError, match="no network"):
         hub.publish(run.path, "me/mine")
+
+
+@pytest.mark.parametrize(("kind", "graphs"), [("vae", ["encode", "decode"]), ("classifier", ["classify"])])
+def test_another_runtime_computes_the_same(kind: str, graphs: list[str], tmp_path: Path) -> None:
+    """At a batch size that was not seen when the graph was written."""
+    pytest.importorskip("onnxscript", reason="writing graphs needs onnx and onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="the graphs are for a runtime to load")
+    made = use.load(workbench.execute(short.plan(kind, "digits"), tmp_path / "run").path)
+    assert [path.stem for path in onnx.write(made, tmp_path / "graphs")] == graphs
+    about = read_json(tmp_path / "graphs" / "graphs.json")
+    for graph in onnx.GRAPHS:
+        if graph.name in graphs:
+            inputs = {name: torch.cat([value, value, value[:1]]) for name, value in graph.inputs(made).items()}
+            inputs = {name: torch.rand_like(v) if v.is_floating_point() else v for name, v in inputs.items()}
+            assert list(about["graphs"][graph.name]["inputs"]) == list(inputs)
+            session = runtime.InferenceSession(tmp_path / "graphs" / f"{graph.name}.onnx")
+            (got,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+            with torch.no_grad():
+                torch.testing.assert_close(torch.from_numpy(got), graph.call(made, inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_what_onnx_has_no_word_for_is_told(tmp_path: Path) -> None:
+    rbm = use.load(workbench.execute(short.plan("rbm", "digits"), tmp_path / "run").path)
+    with pytest.raises(UsageError, match="'rbm' has no graph"):
+        onnx.write(rbm, tmp_path / "graphs")

@@ -13,8 +13,11 @@ from figment.cli.commands import app
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    to: Annotated[Literal["diffusers", "hub"], typer.Option(help="A pipeline of diffusers, or the Hugging Face Hub.")],
-    out: Annotated[str | None, typer.Option(help="A folder (default: RUN-diffusers); for the Hub, owner/name.")] = None,
+    to: Annotated[
+        Literal["diffusers", "onnx", "hub"],
+        typer.Option(help="A pipeline of diffusers, graphs of ONNX, or the Hugging Face Hub."),
+    ],
+    out: Annotated[str | None, typer.Option(help="A folder (default: RUN-TO); for the Hub, owner/name.")] = None,
 ) -> None:
     """Write a model in the form of another library, or publish it."""
     from figment.core.errors import UsageError
@@ -26,10 +29,17 @@ def export(
             raise UsageError("--to hub: say where, as --out owner/name.")
         typer.echo(publish(run, out))
         return
-    from figment.interchange.diffusers import write
     from figment.use import load
 
-    folder = Path(out or f"{run.name}-diffusers")
-    if folder.exists() and any(folder.iterdir()):
+    folder = Path(out or f"{run.resolve().name}-{to}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty: name another folder with --out.")
-    typer.echo(write(load(run), folder))
+    if to == "onnx":
+        from figment.interchange import onnx
+
+        for graph in onnx.write(load(run), folder):
+            typer.echo(graph)
+        return
+    from figment.interchange import diffusers
+
+    typer.echo(diffusers.write(load(run), folder))

@@ -171,7 +171,7 @@ def _obstacle(model: Model) -> str | None:
     if config.patch != 1:
         return (
             f"its U-Net folds {config.patch} x {config.patch} pixels into channels (model.patch={config.patch}), which "
-            "UNet2DModel does not. Train with model.patch=1, as sizes base and large have it."
+            "UNet2DModel does not. Train with model.patch=1, as sizes base and large have it, or export it --to onnx."
         )
     if x.height % (multiple := _network(model).multiple) or x.width % multiple:
         return f"UNet2DModel does not pad, and {x.height} x {x.width} is not a multiple of {multiple}."

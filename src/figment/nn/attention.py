@@ -18,7 +18,7 @@ class Pointwise(nn.Linear):
     def forward(self, h: Tensor) -> Tensor:
         if not h.is_contiguous():
             return F.conv2d(h, self.weight[..., None, None], self.bias)
-        weight = self.weight.expand(len(h), -1, -1)
+        weight = self.weight.expand(h.shape[0], -1, -1)
         return torch.baddbmm(self.bias[:, None], weight, h.flatten(2)).unflatten(2, h.shape[2:])
 
 

@@ -51,4 +51,4 @@ def places(like: Tensor) -> Tensor:
     """Two coordinates in [-1, 1], and 1, of each pixel: `(B, 3, h, w)`."""
     y, x = (torch.linspace(-1, 1, side, device=like.device, dtype=like.dtype) for side in like.shape[2:])
     planes = [*torch.meshgrid(y, x, indexing="ij"), like.new_ones(like.shape[2:])]
-    return torch.stack(planes).expand(len(like), -1, -1, -1)
+    return torch.stack(planes).expand(like.shape[0], -1, -1, -1)

@@ -155,7 +155,7 @@ class Truncated(CanSample, CanDecode):
         return self._drawn(self.model.prior(c, noise), c, grain)
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self._drawn(z, c, z.new_zeros(len(z), self.model.synthesis.pixels))
+        return self._drawn(z, c, z.new_zeros(z.shape[0], self.model.synthesis.pixels))
 
     def _drawn(self, z: Tensor, c: Mapping[str, Tensor], grain: Tensor) -> Tensor:
         w = self.model.mapping(z, c.get("label"))

@@ -194,7 +194,7 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance, HasMasses):
 
     def _embed(self, c: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
         """The embedded label `(B, E)` of each of `like` `(B, ...)`; the null label where none is given."""
-        return None if self.embedding is None else self.embedding(self.spec.labels(c, len(like), like.device))
+        return None if self.embedding is None else self.embedding(self.spec.labels(c, like.shape[0], like.device))
 
     def _posterior(self, x: Tensor, c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(x, self._embed(c, x)).chunk(2, dim=1)

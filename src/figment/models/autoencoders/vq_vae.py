@@ -95,7 +95,7 @@ class VQVAE(Model, Learns, HasPrior, HasBound, CanEncode):
         flat = z.permute(0, 2, 3, 1).flatten(0, 2).float()
         with torch.autocast(z.device.type, enabled=False):
             distance = self.codebook.square().sum(1) - 2 * flat @ self.codebook.T
-        return distance.argmin(1).view(len(z), *self.grid)
+        return distance.argmin(1).view(z.shape[0], *self.grid)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """e_k of symbols `(B, h, w)`: `(B, c, h, w)`."""

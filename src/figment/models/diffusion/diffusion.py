@@ -155,7 +155,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
     def _predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         if self.label_embed is None:
             return self.network(x_t, t, None)
-        return self.network(x_t, t, self.label_embed(self.spec.labels(c, len(x_t), x_t.device)))
+        return self.network(x_t, t, self.label_embed(self.spec.labels(c, x_t.shape[0], x_t.device)))
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         alpha, sigma = self._rates(t, x_t)

@@ -103,7 +103,7 @@ class Flow(Model, Learns, HasLogProb, HasPrior, CanEncode):
 
     def _embed(self, c: Mapping[str, Tensor], like: Tensor) -> Tensor | None:
         """The embedded label `(B, E)` of each of `like` `(B, ...)`; the null label where none is given."""
-        return None if self.embedding is None else self.embedding(self.spec.labels(c, len(like), like.device))
+        return None if self.embedding is None else self.embedding(self.spec.labels(c, like.shape[0], like.device))
 
     def log_prob(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         z, log_det = self.transform(x, self._embed(c, x))
