@@ -73,13 +73,14 @@ def views(model: Any, batch: Batch) -> list[Tensor]:
     return [part.float().cpu().expand(-1, 3, -1, -1) for part in shown]
 
 
-def preview(dataset: Dataset, model: Model, path: Path, count: int = 18) -> None:
-    """Writes held-out examples side by side, see `views`."""
+def preview(dataset: Dataset, model: Model, path: Path, count: int = 18) -> Tensor:
+    """Writes held-out examples side by side, see `views`. Returns what the model makes of the first `(B, 3, H, W)`."""
     rows = np.arange(min(count, len(dataset.held_out)))
     shown = views(model, dataset.held_out.gather(rows).suited(model.spec))
     recipe = {"model": model.config.kind, "translations": len(rows)}
     pixels = model.spec.x.to_user(torch.stack(shown, 1).flatten(0, 1))
     save_png(grid(pixels, columns=9 if len(shown) == 3 else 2 * len(shown)), path, recipe)
+    return shown[1]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 
 from figment import translations
-from figment.core.alarms import Ailing, Sign, from_samples
+from figment.core.alarms import Ailing
 from figment.core.data import Dataset, Image
 from figment.core.errors import UsageError
 from figment.core.model import (
     CanDecode,
     CanEncode,
     CanSample,
+    CanSegment,
     CanTranslate,
     Learns,
     Model,
@@ -36,6 +37,7 @@ from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, 
 from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
+from figment.evaluate.symptoms import symptoms
 from figment.pictures import picture, save_png
 from figment.planning import default_folder, differences, plan
 from figment.use import draw, load, reconstruct
@@ -264,25 +266,25 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
     }
 
 
-def preview(dataset: Dataset, model: Model, path: Path) -> list[Sign]:
+def preview(dataset: Dataset, model: Model, path: Path) -> dict[str, float]:
     """Samples from the same noise as always; without samples, held-out data, each beside its reconstruction or between
-    what it is made from and what it should be.
-
-    Returns what is wrong with the samples.
-    """
+    what it is made from and what it should be. Returns figures of what is drawn, as `symptoms` has them."""
     n = 64 if isinstance(model.spec.x, Image) else 1024
     if isinstance(model, CanSample):
         x, c = draw(model, n, seed=0, precision=None)
         save_png(picture(model.spec, x, c), path, {"model": model.config.kind, "seed": 0, "start": 0, "n": n})
-        return from_samples(x)
+        return symptoms(x, dataset)
     if isinstance(model, CanTranslate):
-        translations.preview(dataset, model, path)
+        made = translations.preview(dataset, model, path)
+        return {} if isinstance(model, CanSegment) else symptoms(made, dataset, samples=False)
     if isinstance(model, CanEncode) and isinstance(model, CanDecode):
         rows = np.arange(min(n // 2, len(dataset.held_out)))
         batch = dataset.held_out.gather(rows).suited(model.spec).to(model.device)
-        pairs = torch.stack([batch.x, reconstruct(model, batch.x, batch.c)], 1).flatten(0, 1)
+        made = reconstruct(model, batch.x, batch.c)
+        pairs = torch.stack([batch.x, made], 1).flatten(0, 1)
         save_png(picture(model.spec, pairs), path, {"model": model.config.kind, "reconstructions": len(batch)})
-    return []
+        return symptoms(made.float().cpu(), dataset, samples=False)
+    return {}
 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto") -> dict[str, Any]:

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import short
 from figment import workbench
-from figment.core.alarms import LINES
 from figment.core.data import Batch
 from figment.core.errors import UsageError
 from figment.core.model import Loss, Turn
 from figment.core.run import Run, RunFolder
+from figment.core.signs import LINES
 from figment.core.training import Note
 from figment.evaluate.diagnosis import diagnose
 from figment.models.autoencoders.vae import VAE

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import figment
-from figment.core.alarms import LINES, from_log
+from figment.core.alarms import from_log
 from figment.core.run import RunFolder
+from figment.core.signs import LINES
 from figment.evaluate.likelihood import likelihood_of_run
 from figment.evaluate.report import evaluate
 from figment.explorer.scene import Scene, explore

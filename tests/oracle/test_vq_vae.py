@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 import synthetic
-from figment.core.alarms import LINES, from_log
+from figment.core.alarms import from_log
 from figment.core.data import Batch
 from figment.core.model import Turn
 from figment.core.noise import Noise
+from figment.core.signs import LINES
 from figment.models.autoencoders.vq_vae import MEMORY, VQVAE, VQVAEConfig
 from figment.nn.causal import CausalGrid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,17 @@ from figment.cli.commands import Json, app
 
 
 @app.command()
-def diagnose(run: Annotated[Path, typer.Argument(help="A run, finished or not.")], as_json: Json = False) -> None:
-    """What is wrong with a run, and the remedy."""
+def diagnose(
+    run: Annotated[Path | None, typer.Argument(help="A run, finished or not.")] = None, as_json: Json = False
+) -> None:
+    """What is wrong with a run, and the remedy; without a run, the signs that are looked for."""
     from figment.cli.commands import _print_json
-    from figment.evaluate.diagnosis import diagnose as diagnosed
+    from figment.evaluate import diagnosis
 
-    report = diagnosed(run)
+    if run is None:
+        _print_json(diagnosis.guide()) if as_json else typer.echo(_guide(diagnosis.guide()))
+        return
+    report = diagnosis.diagnose(run)
     if as_json:
         _print_json(report)
         return
@@ -31,3 +37,12 @@ def diagnose(run: Annotated[Path, typer.Argument(help="A run, finished or not.")
                        + " (or train with --remedy)")  # fmt: skip
     if not report["findings"]:
         typer.echo(f"nothing wrong is seen in {report['step']} steps of {report['model']}")
+
+
+def _guide(signs: Sequence[Mapping[str, str]]) -> str:
+    """A paragraph a sign."""
+    return "\n\n".join(
+        f"{sign['sign']} ({sign['in']})\n"
+        + "\n".join(f"  {key}: {sign[key]}" for key in ("shown by", "comes of", "what to do"))
+        for sign in signs
+    )

@@ -1,34 +1,22 @@
-"""Signs that a run is going wrong, each with its cause and its remedy: pure functions of the log's last lines and of a
-batch of samples."""
+"""The signs of a run that goes wrong: what shows each, why it comes about, and what cures it; the one table that
+training, `figment diagnose` and the documentation read."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
-from torch import Tensor
-
+from figment.core import signs
 from figment.core.errors import FigmentError
+from figment.core.signs import Lines
 
-LINES = 20  # of the log, that a sign must hold for
-SURE = 0.98  # of pairs that a discriminator tells apart
-FAINT = 1e-2  # of a generator's gradient
-NARROW = 0.45  # of real examples that have a drawn one near them, well into a run
-EARLY = 0.4  # of a run, in which drawn examples need not be near real ones yet
-INEXACT = 1e-2  # of the range of x (standard deviations of rows), that an inverse is off
-FEW = 3.0  # symbols of a codebook, by perplexity
-SILENT = 0.05  # nats of KL, of all latent dimensions together
-
-Lines = Sequence[Mapping[str, float]]
 Settings = Mapping[str, Any]  # dotted names -> values, or functions of the value that is there
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Something wrong: its name, what shows it, and what a person may do."""
+    """Something wrong: its name, what shows it in this run, and what a person may do."""
 
     name: str
     cause: str
@@ -36,6 +24,23 @@ class Sign:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.cause}. {self.advice}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A sign that is looked for: in which families, what shows it, why it comes about, what to do, and its remedies in
+    the order in which they are tried; `see` finds it in a log, and is None where it is not the log that shows it."""
+
+    name: str
+    families: str
+    shown_by: str
+    comes_of: str
+    advice: str
+    remedies: Sequence[Settings] = ()
+    see: Callable[[Lines, float], str | None] | None = None
+
+    def seen(self, cause: str) -> Sign:
+        return Sign(self.name, cause, self.advice)
 
 
 class Ailing(FigmentError):
@@ -47,163 +52,188 @@ class Ailing(FigmentError):
         self.sign, self.settings, self.step, self.seconds = sign, settings, step, seconds
 
 
-def from_log(lines: Lines, progress: float = 1.0) -> list[Sign]:
-    """What the last lines of the log say, oldest first; nothing before there are enough of them.
-
-    `progress` is how much of the run is over at the last of them.
-    """
-    last = list(lines)[-LINES:]
-    if len(last) < LINES:
-        return []
-    found = [sign(last) for sign in (standstill, vanishing_gradient, discriminator_wins)]
-    found += [mode_collapse(last)] if progress >= EARLY else []
-    found += [sign(last) for sign in (codebook_collapse, posterior_collapse, inexact_inverse)]
-    return [sign for sign in found if sign is not None]
+def _third(value: float) -> float:
+    return value / 3
 
 
-def standstill(lines: Lines) -> Sign | None:
-    """A loss that is the same in all lines."""
-    for name in (name for name in lines[-1] if name.split(".")[-1] == "loss"):
-        values = [line.get(name, math.nan) for line in lines]
-        if max(values) - min(values) <= 1e-6 * abs(values[-1]):
-            return Sign(
-                "standstill",
-                f"{name} has not changed for {len(lines)} lines of the log: nothing is being learned",
-                "Try a larger training.lr; check with `figment data check` that the data varies.",
-            )
-    return None
+def _tenth(value: float) -> float:
+    return value / 10
 
 
-def discriminator_wins(lines: Lines) -> Sign | None:
-    """A discriminator that tells nearly every pair apart."""
-    accuracy = _mean(lines, "discriminator.accuracy")
-    if accuracy is None or not _sure(lines):
-        return None
-    return Sign(
-        "discriminator wins",
-        f"for {len(lines)} lines of the log it tells {accuracy:.1%} of samples from the data, so the generator learns "
-        "little",
-        "Bound its slope, model.regulariser=r1+r2, more where that is done already, model.gamma=4; or let it learn "
-        "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1.",
+def _half(value: float) -> float:
+    return max(value / 2, 1) if isinstance(value, float) else max(value // 2, 1)
+
+
+IN_PAIRS = {"model.objective": "relativistic", "model.regulariser": "r1+r2"}
+SLOWER = ({"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1})
+SIGNS = {
+    known.name: known
+    for known in (
+        Known(
+            "NaN",
+            "all that learn in steps",
+            "a loss, a gradient or a weight is not a finite number; nothing is updated",
+            "steps too large for the loss, or numbers too large for fp16",
+            "Take a smaller training.lr, or --precision fp32; --remedy goes back to the last checkpoint with half the "
+            "rate.",
+            ({"training.lr": _tenth},),
+        ),
+        Known(
+            "divergence",
+            "all of one player",
+            f"the loss, for {signs.STAYS} lines, is up by {signs.LOST:.0%} of all it had fallen by, and by "
+            f"{signs.JUMP:g} times what it changes from line to line",
+            "steps too large: weights were thrown to where gradients say nothing of the way back",
+            "Take a smaller training.lr, a longer training.warmup, or bound gradients by training.clip=1.",
+            ({"training.lr": _tenth},),
+            signs.divergence,
+        ),
+        Known(
+            "standstill",
+            "all that learn in steps",
+            f"a loss is the same to one in a million in {signs.LINES} lines",
+            "no gradient reaches the weights, or all data is one",
+            "Try a larger training.lr; check with `figment data check` that the data varies.",
+            ({"training.lr": lambda lr: 3 * lr},),
+            signs.standstill,
+        ),
+        Known(
+            "vanishing gradient",
+            "gan, stylegan, translators with a discriminator",
+            f"the discriminator tells {signs.SURE:.0%} of pairs apart and the generator's gradient is below "
+            f"{signs.FAINT:g}",
+            "the generator's loss is flat where it loses, as that of minimax is",
+            "Take an objective that is not, model.objective=non-saturating or relativistic, and bound the "
+            "discriminator's slope, model.regulariser=r1+r2.",
+            (IN_PAIRS, *SLOWER),
+            signs.vanishing_gradient,
+        ),
+        Known(
+            "discriminator wins",
+            "gan, stylegan, translators with a discriminator",
+            f"the discriminator tells {signs.SURE:.0%} of pairs apart in each of {signs.LINES} lines",
+            "it learns faster than the generator, or nothing bounds its slope",
+            "Bound its slope, model.regulariser=r1+r2, more where that is done already, model.gamma=4; or let it learn "
+            "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1.",
+            (IN_PAIRS, *SLOWER),
+            signs.discriminator_wins,
+        ),
+        Known(
+            "mode collapse",
+            "gan, stylegan",
+            f"less than {signs.NARROW:.0%} of a batch's real examples have a drawn one near them (recall), and the "
+            "discriminator has not won",
+            "the generator has won by drawing a few things well: nothing asks for the others",
+            "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
+            "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "
+            "training.lr.",
+            (IN_PAIRS, {"training.lr": _third}),
+            signs.mode_collapse,
+        ),
+        Known(
+            "posterior collapse",
+            "vae",
+            f"all codes together say less than {signs.SILENT:g} nats of an example, or no latent dimension is active",
+            "the error weighs too little beside the KL term: a mean squared error plus KL is a decoder of sigma = "
+            "sqrt(D / 2), far too large",
+            "Let the decoder's variance be learned, model.sigma=global, at model.beta=1: a mean squared error plus KL "
+            "is sigma = sqrt(D / 2), far too large. Or let some KL cost nothing, model.free_bits=0.2; if only the "
+            "start goes wrong, model.anneal=0.5.",
+            ({"model.sigma": "global", "model.beta": 1.0}, {"model.free_bits": 0.2}),
+            signs.posterior_collapse,
+        ),
+        Known(
+            "codebook collapse",
+            "vq-vae",
+            f"fewer than {signs.FEW:g} symbols are used, by perplexity",
+            "vectors that no code is near are never moved",
+            "Let unused vectors be put where the data is, model.revive=true; else pull the encoder to the codebook "
+            "more, model.commitment=1, or take a smaller training.lr.",
+            ({"model.revive": True}, {"model.commitment": 1.0}, {"training.lr": _third}),
+            signs.codebook_collapse,
+        ),
+        Known(
+            "inexact inverse",
+            "flow",
+            f"x comes back from its code with an error above {signs.INEXACT:g}",
+            "scales that are too steep for the precision, or too few steps of an equation",
+            "Try a smaller training.lr; bound the scales of a model.transform=coupling more tightly, model.bound=1; "
+            "give model.transform=continuous more model.steps.",
+            ({"training.lr": _third},),
+            signs.inexact_inverse,
+        ),
+        Known(
+            "schedule never reaches noise",
+            "diffusion",
+            f"more than {signs.SIGNAL:g} of the signal's power is left at t = 1",
+            "a chain of too few steps for its betas",
+            "Take more model.steps, model.rescale=true, or another model.schedule.",
+            ({"model.rescale": True}, {"model.schedule": "straight"}),
+            signs.unfinished_schedule,
+        ),
+        Known(
+            "noise-only samples",
+            "all that draw, translate or rebuild",
+            f"pictures are {signs.NOISY:.0%} of the way from the grain of data to that of white noise, rows from data "
+            "to a normal distribution by energy distance",
+            "little has been learned yet: too few steps, or too small ones",
+            "Train longer, or with a larger training.lr.",
+            ({"training.lr": lambda lr: 10 * lr if lr < 1e-3 else lr},),
+            signs.noise_only,
+        ),
+        Known(
+            "samples are all alike",
+            "all that draw, translate or rebuild",
+            f"what is drawn varies less than {signs.ALIKE:.0%} as much as data",
+            "the model draws the mean of the data, or one thing: its codes do not count (yet)",
+            "Train longer, or with a larger training.lr; let codes count for more (model.latent, model.sigma=global).",
+            (),
+            signs.alike,
+        ),
+        Known(
+            "checkerboard",
+            "all that draw, translate or rebuild pictures",
+            f"the power at a period of 2, 4 or 8 pixels is {signs.LATTICE:g} times that beside it, and that of data",
+            "pixels of one patch are made apart from those of the next, or a kernel covers them unevenly",
+            "Train longer; draw pixels and not patches, model.patch=1.",
+            ({"model.patch": 1},),
+            signs.checkerboard,
+        ),
+        Known(
+            "memorisation",
+            "all that draw",
+            "more samples than chance allows lie closer to a training item than nearly all held-out items do",
+            "too little data for so many weights and steps",
+            "Give it more data, train less long, or take a smaller model.size; a gan of pictures may see them changed, "
+            "model.augment=adaptive.",
+            ({"model.augment": "adaptive"}, {"training.steps": _half}, {"training.minutes": _half}),
+            signs.memorisation,
+        ),
+        Known(
+            "impossible likelihood",
+            "all that have one",
+            "`figment evaluate` finds a density that no data can have",
+            "a fault in the model or in its arithmetic",
+            "Do not trust it: please report how it came about.",
+        ),
     )
-
-
-def vanishing_gradient(lines: Lines) -> Sign | None:
-    """A discriminator that tells nearly every pair apart, and a generator that is told nothing by it."""
-    accuracy, slope = _mean(lines, "discriminator.accuracy"), _mean(lines, "generator.gradient_norm")
-    if accuracy is None or slope is None or slope > FAINT or not _sure(lines):
-        return None
-    return Sign(
-        "vanishing gradient",
-        f"the discriminator is sure of {accuracy:.1%} of samples and the generator's gradient is {slope:.1g}: its loss "
-        "is flat where it loses",
-        "Take an objective that is not, model.objective=non-saturating or relativistic, and bound the discriminator's "
-        "slope, model.regulariser=r1+r2.",
-    )
-
-
-def mode_collapse(lines: Lines) -> Sign | None:
-    """Real examples that have no drawn one near them, though the discriminator has not won."""
-    coverage, accuracy = _mean(lines, "discriminator.coverage"), _mean(lines, "discriminator.accuracy")
-    if coverage is None or coverage >= NARROW or accuracy is None or accuracy >= SURE:
-        return None
-    return Sign(
-        "mode collapse",
-        f"for {len(lines)} lines of the log only {coverage:.0%} of real examples have a sample near them, where nine "
-        "in ten are usual: the generator has won by drawing a few things well",
-        "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
-        "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "
-        "training.lr.",
-    )
-
-
-def codebook_collapse(lines: Lines) -> Sign | None:
-    """A codebook of which few symbols are used."""
-    perplexity = [line.get("autoencoder.perplexity", math.inf) for line in lines]
-    if max(perplexity) >= FEW:
-        return None
-    return Sign(
-        "codebook collapse",
-        f"for {len(lines)} lines of the log {perplexity[-1]:.1f} symbols are used, so codes say little of the data",
-        "Let unused vectors be put where the data is, model.revive=true; else pull the encoder to the codebook more, "
-        "model.commitment=1, or take a smaller training.lr.",
-    )
-
-
-def posterior_collapse(lines: Lines) -> Sign | None:
-    """Codes that say nothing of the data."""
-    if "kl" not in lines[-1]:
-        return None
-    inactive = max(line.get("active", 1.0) for line in lines) == 0
-    if max(line.get("kl", 1.0) for line in lines) > SILENT and not inactive:
-        return None
-    return Sign(
-        "posterior collapse",
-        f"for {len(lines)} lines of the log the codes say nothing of the data (KL {lines[-1]['kl']:.2g} nats), so all "
-        "reconstructions are one",
-        "Let the decoder's variance be learned, model.sigma=global, at model.beta=1: a mean squared error plus KL is "
-        "sigma = sqrt(D / 2), far too large. Or let some KL cost nothing, model.free_bits=0.2; if only the start goes "
-        "wrong, model.anneal=0.5.",
-    )
-
-
-def inexact_inverse(lines: Lines) -> Sign | None:
-    """A flow whose codes do not lead back."""
-    error = max(line.get("inverse_error", 0.0) for line in lines)
-    if error <= INEXACT:
-        return None
-    return Sign(
-        "inexact inverse",
-        f"the flow does not invert: x comes back from its code with an error of {error:.2g}, so its densities and "
-        "samples belong to different models",
-        "Try a smaller training.lr; bound the scales of a model.transform=coupling more tightly, model.bound=1; give "
-        "model.transform=continuous more model.steps.",
-    )
-
-
-def from_samples(x: Tensor) -> list[Sign]:
-    """What samples `(B, ...)` from different noise say."""
-    if len(x) > 1 and float(x.float().flatten(1).std(0).max()) < 1e-3:
-        return [
-            Sign(
-                "all samples are equal",
-                "the model has collapsed to one",
-                "Train longer, or try another seed or family.",
-            )
-        ]
-    return []
-
-
-def _sure(lines: Lines) -> bool:
-    """Whether the discriminator tells nearly every pair apart, in every line."""
-    return min(line.get("discriminator.accuracy", 0.0) for line in lines) >= SURE
-
-
-def _mean(lines: Lines, name: str) -> float | None:
-    """The mean of a figure over the lines that have it."""
-    values = [line[name] for line in lines if name in line]
-    return fmean(values) if values else None
-
-
-JUDGED_IN_PAIRS = {"model.objective": "relativistic", "model.regulariser": "r1+r2"}
-REMEDIES: Mapping[str, Sequence[Settings]] = {
-    "standstill": ({"training.lr": lambda lr: 3 * lr},),
-    "vanishing gradient": (JUDGED_IN_PAIRS, {"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1}),
-    "discriminator wins": (JUDGED_IN_PAIRS, {"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1}),
-    "mode collapse": (JUDGED_IN_PAIRS, {"training.lr": lambda lr: lr / 3}),
-    "codebook collapse": ({"model.revive": True}, {"model.commitment": 1.0}, {"training.lr": lambda lr: lr / 3}),
-    "posterior collapse": ({"model.sigma": "global", "model.beta": 1.0}, {"model.free_bits": 0.2}),
-    "inexact inverse": ({"training.lr": lambda lr: lr / 3},),
-    "divergence": ({"training.lr": lambda lr: lr / 3},),
 }
+
+
+def from_log(lines: Lines, progress: float = 1.0) -> list[Sign]:
+    """What a log says, its lines oldest first; `progress` is how much of the run is over at the last of them."""
+    found = ((known, known.see(lines, progress)) for known in SIGNS.values() if known.see is not None)
+    return [known.seen(cause) for known, cause in found if cause is not None]
 
 
 def remedy(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that cure a sign of this name in a run (as plain nested values): the first of its remedies whose
     settings the run has, with other values. Empty where there is none."""
-    for settings in REMEDIES.get(name, ()):
+    for settings in SIGNS[name].remedies:
         there = {key: value for key, value in _leaves(run) if key in settings}
-        wanted = {k: f(there[k]) if isinstance(f := settings[k], Callable) else f for k in there}  # type: ignore[arg-type]
+        if any(callable(settings[key]) and value is None for key, value in there.items()):
+            continue  # a run without steps has minutes
+        wanted = {k: f(there[k]) if callable(f := settings[k]) else f for k in there}
         if len(there) == len(settings) and wanted != there:
             return {key: value for key, value in wanted.items() if value != there[key]}
     return {}

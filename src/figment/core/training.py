@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from figment.core.processes import Processes, autocast
 from figment.core.publishing import publish
 from figment.core.run import Run, RunFolder, State, write_json
 from figment.core.session import Session, seed_of
+from figment.core.signs import DRAWN
 from figment.core.stages import TwoStageConfig
 from figment.core.threads import Threads
 
-Preview = Callable[[Model, Path], Sequence[alarms.Sign]]  # writes a picture; returns what is wrong with it
+Preview = Callable[[Model, Path], Mapping[str, float]]  # writes a picture; returns figures of it for the log
 REMEDIES = 3
 
 
@@ -131,7 +131,7 @@ class Loop:
         self.threads = Threads(alone and session.run.training.steps is None)
         self.finished = False
         self.saved_at = self.status_at = 0.0
-        self.lines: deque[Mapping[str, float]] = deque(maxlen=alarms.LINES)
+        self.lines: list[Mapping[str, Any]] = []
         self.told: set[str] = set()
         self.begun = (0, 0.0)
 
@@ -148,21 +148,22 @@ class Loop:
         self.finished = True
 
     def _steps(self, caught: list[int]) -> Iterator[Event]:
-        session, t, remedies = self.session, self.session.run.training, 0
+        session, t, remedies, moved = self.session, self.session.run.training, 0, False
         shown = int(session.progress(session.clock.seconds) * t.previews)
         if self.remedy and session.clock.step == 0:  # the folder may be ahead of a process: its step is not
             self.save()
         while True:
             seconds, stop, save = self._agree(caught)
             progress = session.progress(seconds)
+            if moved:
+                if progress >= 1 or int(progress * t.previews) > shown:
+                    yield from self._look()
+                yield from self._log(progress)
+            shown, moved = int(progress * t.previews), False
             if stop:
                 self.save()
                 self.write_status("preempted")
                 raise Stopped(stop, self._again)
-            due = int(progress * t.previews)
-            if session.clock.step and (progress >= 1 or due > shown):
-                yield from self._look()
-            shown = due
             if progress >= 1:
                 break
             if save:
@@ -177,9 +178,7 @@ class Loop:
                 remedies += 1
                 yield from self._go_back(error)
                 continue
-            yield self._log(progress)
-            if session.clock.step % t.log_every == 0:
-                yield from self._warn(alarms.from_log(self.lines, progress))
+            moved = True
         yield Note("checkpoint saved", self.save())
 
     def _agree(self, caught: list[int]) -> tuple[float, signal.Signals | None, bool]:
@@ -192,68 +191,87 @@ class Loop:
         stop = signal.SIGINT if interrupt else signal.SIGTERM if terminate else None
         return seconds, stop, bool(save)
 
-    def _log(self, progress: float) -> Step:
+    def _log(self, progress: float) -> Iterator[Event]:
+        """A step; where it ends a line of the log, the line with the signs that are new in it, and these. Raises Ailing
+        where remedies are wanted and there is one."""
         session, clock = self.session, self.session.clock
-        seconds = clock.seconds
+        seconds, signs = clock.seconds, list[alarms.Sign]()
         steps, since = clock.step - self.begun[0], seconds - self.begun[1]
         rate = steps * session.run.training.batch / max(since, 1e-9)
         parts = {name: total / count for name, (total, count) in session.window.items()}
-        progress = session.progress(seconds)
         if clock.step % session.run.training.log_every == 0 or progress >= 1:
-            line = {"step": clock.step, "seconds": round(seconds, 3), "examples_per_second": round(rate, 1), **parts}
-            if self.first:
-                self.folder.append_metrics(line)
-            self.lines.append(parts)
+            signs = self._write({"step": clock.step, **_pace(seconds, rate)}, parts, progress)
             session.window = {}
         event = Step(clock.step, progress, seconds, rate, session.seconds_left(progress, seconds), parts)
         if self.first and seconds - self.status_at >= 2:
             self.status_at = seconds
             self.write_status("running", eta=event.eta)
-        return event
+        yield event
+        for sign in signs:
+            yield Note(f"warning: {sign}")
+            if self.cures and (cure := alarms.remedy(sign.name, session.run.model_dump(mode="json"))):
+                raise alarms.Ailing(sign, cure, clock.step, seconds)
+
+    def _write(self, head: Mapping[str, float], parts: Mapping[str, float], progress: float) -> list[alarms.Sign]:
+        """Adds a line to the log, with those signs that it is the first to show, which are returned."""
+        self.lines.append(parts)
+        signs = [sign for sign in alarms.from_log(self.lines, progress) if sign.name not in self.told]
+        self.told |= {sign.name for sign in signs}
+        if self.first:
+            self.folder.append_metrics(
+                {**head, **parts, **({"signs": [asdict(sign) for sign in signs]} if signs else {})}
+            )
+        return signs
 
     def _look(self) -> Iterator[Event]:
-        """A picture from the same noise as always, and the held-out figure where one is watched."""
+        """A picture from the same noise as always, whose figures go to the line of the log that is open, and the
+        held-out figure where one is watched."""
         session = self.session
         if session.run.training.monitor is not None:
             yield Note(f"held-out loss {session.watch_held_out():.5g}")
-        if self.preview is not None and self.first and session.run.training.previews:
-            path = self.folder.samples / f"step-{session.clock.step:06d}.png"
+        if self.preview is None or not session.run.training.previews:
+            return
+        figures: Mapping[str, float] = {}
+        path = self.folder.samples / f"step-{session.clock.step:06d}.png"
+        if self.first:
             path.parent.mkdir(exist_ok=True)
             with session.published() as model, torch.no_grad(), autocast(session.precision, session.processes.device):
-                wrong = self.preview(model, path)
-            if path.exists():  # a classifier has nothing to show
-                yield Note("picture written", path)
-            yield from self._warn(wrong)
-
-    def _warn(self, signs: Iterable[alarms.Sign]) -> Iterator[Event]:
-        """Each sign once, at the moment it first holds. Raises Ailing where remedies are wanted and there is one."""
-        for sign in signs:
-            if sign.name not in self.told:
-                self.told.add(sign.name)
-                yield Note(f"warning: {sign}")
-                if self.cures and (cure := alarms.remedy(sign.name, self.session.run.model_dump(mode="json"))):
-                    raise alarms.Ailing(sign, cure, self.session.clock.step, self.session.clock.seconds)
+                figures = self.preview(model, path)
+        for name, value in zip(DRAWN, session.processes.sum([figures.get(name, -1.0) * self.first for name in DRAWN])):
+            if value >= 0:
+                session.window[name] = (value, 1)
+        if self.first and path.exists():  # a classifier has nothing to show
+            yield Note("picture written", path)
 
     def _fit(self, model: Fits, caught: list[int]) -> Iterator[Event]:
+        """All at once. A line of the log waits for the next one: the last has the figures of what is drawn."""
         session, t = self.session, self.session.run.training
         self.begun = (0, session.clock.seconds)
+        head: Mapping[str, float] = {}
+        figures: Mapping[str, float] = {}
         if self.first:
             config = session.run.model
             minutes = config.shares(t.minutes)[1] if isinstance(config, TwoStageConfig) else t.minutes
             seconds = 60 * minutes if minutes else None
             torch.manual_seed(seed_of(session.run.seed, "fit"))
-            for figures in model.fit(session.dataset, Budget(t.fit_rows, seconds, session.run.seed)):
+            for line in model.fit(session.dataset, Budget(t.fit_rows, seconds, session.run.seed)):
+                if head:
+                    self._write(head, figures, 0.0)
                 session.clock.step += 1
                 elapsed = session.clock.seconds
                 rate = min(len(session.dataset.train), t.fit_rows) * session.clock.step / max(elapsed, 1e-9)
-                line = {"step": session.clock.step, "seconds": round(elapsed, 3), "examples_per_second": round(rate, 1)}
-                self.folder.append_metrics({**line, **figures})
+                head, figures = {"step": session.clock.step, **_pace(elapsed, rate)}, line
                 yield Step(session.clock.step, 0.0, elapsed, rate, None, dict(figures))
                 if caught:
+                    self._write(head, figures, 0.0)
                     self.write_status("preempted")
                     raise Stopped(caught[0], self._again)
-            yield from self._look()
         session.processes.wait()
+        yield from self._look()
+        if self.first:
+            drawn = {name: value for name, (value, _) in session.window.items()}
+            for sign in self._write(head, {**figures, **drawn}, 1.0):
+                yield Note(f"warning: {sign}")
 
     def _publish(self) -> Iterator[Event]:
         if self.first:
@@ -304,6 +322,9 @@ class Loop:
                                         "with --overwrite.")  # fmt: skip
         if self.first:
             self.folder.truncate_metrics(session.clock.step)
+        session.processes.wait()
+        self.lines = [*self.folder.read_metrics()]
+        self.told = {sign["name"] for line in self.lines for sign in line.get("signs", ())}
         self.saved_at = session.clock.seconds
         self.begun = (session.clock.step, session.clock.seconds)
 
@@ -326,3 +347,7 @@ class Loop:
             clock = self.session.clock
             with suppress(OSError):
                 self.folder.write_status(state, step=clock.step, seconds=round(clock.seconds, 2), **figures)
+
+
+def _pace(seconds: float, rate: float) -> dict[str, float]:
+    return {"seconds": round(seconds, 3), "examples_per_second": round(rate, 1)}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from figment.core.alarms import LINES, Sign, from_log, from_samples, remedy
-from figment.core.errors import UsageError
-from figment.core.model import CanSample
+from figment.core.alarms import SIGNS, Sign, from_log, remedy
+from figment.core.errors import DataError, UsageError
 from figment.core.run import RunFolder, read_json
-from figment.use import draw, load
+from figment.use import load
+from figment.workbench import preview
 
-DRAWN = 64  # samples that are looked at
+Steps = tuple[int, int]
 
 
 def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
@@ -23,12 +24,13 @@ def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     value, status, lines = folder.read_run().model_dump(mode="json"), folder.read_status(), folder.read_metrics()
-    if not lines:
-        raise UsageError(f"{folder.path} has logged nothing yet: train for {LINES} lines of its log at least.")
-    progress = 1.0 if status.get("state") == "done" else _progress(value, lines[-1])
-    found: dict[str, tuple[Sign, tuple[int, int] | None]]
-    found = {name: (sign, steps) for name, sign, steps in held(lines, progress)}
-    for sign in (*_stopped(folder, status), *_drawn(folder), *_measured(folder)):
+    stopped = list(_stopped(folder, status))
+    if not lines and not stopped:
+        raise UsageError(f"{folder.path} has logged nothing yet: wait for a line of its log, metrics.jsonl.")
+    progress = 1.0 if status.get("state") == "done" else _progress(value, lines[-1]) if lines else 0.0
+    found: dict[str, tuple[Sign, Steps | None]]
+    found = {sign.name: (sign, steps) for sign, steps in held(_looked_at(folder, lines), progress)}
+    for sign in (*stopped, *_measured(folder)):
         found.setdefault(sign.name, (sign, None))
     findings = [
         {"name": name, "cause": sign.cause, "advice": sign.advice, "settings": remedy(name, value)}
@@ -39,21 +41,48 @@ def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
         "run": str(folder.path),
         "model": value["model"]["kind"],
         "state": status.get("state"),
-        "step": lines[-1]["step"],
+        "step": lines[-1]["step"] if lines else 0,
         "findings": findings,
         "remedies": folder.read_remedies(),
     }
 
 
-def held(lines: Sequence[Mapping[str, Any]], progress: float) -> Iterator[tuple[str, Sign, tuple[int, int]]]:
+def guide() -> list[dict[str, str]]:
+    """Every sign that is looked for: its name, where it is, what shows it, what it comes of, and what to do."""
+    return [
+        {
+            "sign": known.name,
+            "in": known.families,
+            "shown by": known.shown_by,
+            "comes of": known.comes_of,
+            "what to do": known.advice,
+        }
+        for known in SIGNS.values()
+    ]
+
+
+def held(lines: Sequence[Mapping[str, Any]], progress: float) -> Iterator[tuple[Sign, Steps]]:
     """Each sign in a log with the first and the last step at which it held; `progress` is that of its last line."""
     found: dict[str, tuple[Sign, int, int]] = {}
-    for end in range(LINES, len(lines) + 1):
+    for end in range(1, len(lines) + 1):
         step = lines[end - 1]["step"]
-        for sign in from_log(lines[end - LINES : end], progress * step / lines[-1]["step"]):
+        for sign in from_log(lines[:end], progress * step / lines[-1]["step"]):
             found[sign.name] = (sign, found.get(sign.name, (sign, step))[1], step)
-    for name, (sign, first, last) in found.items():
-        yield name, sign, (first, last)
+    for sign, first, last in found.values():
+        yield sign, (first, last)
+
+
+def _looked_at(folder: RunFolder, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The log; with figures of what the published model draws, where it drew nothing while it learned and its data is
+    still there."""
+    if not folder.model.exists() or any("drawn.spread" in line for line in lines):
+        return lines
+    try:
+        dataset = folder.read_run().data.build()
+    except (DataError, UsageError):
+        return lines
+    with TemporaryDirectory() as path:
+        return [*lines[:-1], lines[-1] | preview(dataset, load(folder.path), Path(path) / "drawn.png")]
 
 
 def _progress(run: Mapping[str, Any], line: Mapping[str, Any]) -> float:
@@ -64,16 +93,7 @@ def _progress(run: Mapping[str, Any], line: Mapping[str, Any]) -> float:
 def _stopped(folder: RunFolder, status: Mapping[str, Any]) -> Iterator[Sign]:
     path = folder.path / "diverged.json"
     if status.get("state") == "failed" and path.exists():
-        yield Sign("divergence", read_json(path)["error"].split(" Try ")[0].rstrip("."),
-                   "Take a smaller training.lr, or --precision fp32.")  # fmt: skip
-
-
-def _drawn(folder: RunFolder) -> Sequence[Sign]:
-    """Of the published model, where there is one that draws."""
-    if not folder.model.exists():
-        return []
-    model = load(folder.path)
-    return from_samples(draw(model, DRAWN)[0]) if isinstance(model, CanSample) else []
+        yield SIGNS["NaN"].seen(f"divergence: {read_json(path)['error'].split(' Try ')[0].rstrip('.')}")
 
 
 def _measured(folder: RunFolder) -> Iterator[Sign]:
@@ -81,8 +101,8 @@ def _measured(folder: RunFolder) -> Iterator[Sign]:
     row = read_json(folder.evaluation) if folder.evaluation.exists() else {}
     copies = row.get("memorisation") or {}
     if copies.get("copies"):
-        yield Sign("memorisation", f"{copies['rate']:.1%} of samples lie as close to a training item as "
-                   f"{copies['expected']:.0%} of new data do", "Give it more data, train less long, or take a smaller "
-                   "model.size; a gan of pictures may see them changed, model.augment=adaptive.")  # fmt: skip
+        yield SIGNS["memorisation"].seen(
+            f"{copies['rate']:.1%} of samples lie as close to a training item as {copies['expected']:.0%} of new data"
+        )
     for alarm in (row.get("likelihood") or {}).get("alarms", ()):
-        yield Sign("impossible likelihood", alarm, "Do not trust it: please report how it came about.")
+        yield SIGNS["impossible likelihood"].seen(alarm)

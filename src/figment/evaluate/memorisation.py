@@ -14,13 +14,14 @@ from figment.evaluate.neighbours import nearest
 class Memorisation:
     """`rate`: the share of samples closer to a training row than `threshold`, where held-out real data has `expected`.
     `auroc`: the probability that a sample is closer than a held-out row: .5 for fresh data, 1 for copies.
-    `copies`: whether the rate is beyond what fresh data could show.
+    `limit`: the largest rate that fresh data could show; `copies`: whether it is exceeded.
     """
 
     rate: float
     expected: float
     threshold: float
     auroc: float
+    limit: float
     copies: bool
 
     def report(self) -> dict[str, float | bool]:
@@ -30,14 +31,14 @@ class Memorisation:
 def memorisation(samples: Tensor, held_out: Tensor, expected: float = 0.02) -> Memorisation:
     """Compares the `closeness` of samples `(N,)` and of held-out rows `(M,)` to the same training rows.
 
-    The threshold is the `expected` quantile of held-out data; the alarm allows for the sampling error of both sets
+    The threshold is the `expected` quantile of held-out data; the limit allows for the sampling error of both sets
     (4 standard errors). Carlini et al., "Extracting training data from diffusion models" (2023).
     """
     threshold = float(torch.quantile(held_out, expected))
     rate = float((samples <= threshold).double().mean())
     error = (expected * (1 - expected) * (1 / len(held_out) + 1 / len(samples))) ** 0.5
-    alarm = rate > expected + 4 * error + 1 / len(samples)
-    return Memorisation(rate, expected, threshold, auroc(samples, held_out), alarm)
+    limit = expected + 4 * error + 1 / len(samples)
+    return Memorisation(rate, expected, threshold, auroc(samples, held_out), limit, rate > limit)
 
 
 def closeness(train: Tensor, rows: Tensor, k: int = 20) -> Tensor:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.alarms import NARROW
 from figment.core.errors import UsageError
 from figment.core.noise import Noise
 from figment.core.run import RunFolder
+from figment.core.signs import NARROW
 from figment.evaluate.points import on_modes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate

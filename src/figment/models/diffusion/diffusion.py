@@ -126,7 +126,8 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
         guess = self._predict(alpha * x + sigma * noise, t, c)
         error = (guess - self.prediction.target(x, noise, alpha, sigma)) ** 2
         value = (self._weight(alpha, sigma) * error).mean()
-        return Loss(value, {"loss": value.detach()})
+        parts = {"signal_left": self.schedule.alpha(t.new_ones(())) ** 2} if turn.count == 0 else {}
+        return Loss(value, parts)
 
     def _times(self, count: int, device: torch.device) -> Tensor:
         """One time an example, stratified over the batch."""
