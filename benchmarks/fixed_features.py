@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from figment.core.optimisers import Optimiser
 from figment.core.processes import autocast, resolve_precision
-from figment.evaluate.networks import Features, network_for
+from figment.nn.features import Features, network_for
 
 SIDE, WIDTH = 32, 128
 BATCH = 128
@@ -191,7 +191,7 @@ def whiten(network: Features, rows: int = 16_384, floor: float = 0.1) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--out", type=Path, default=Path("src/figment/evaluate/fixed.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("src/figment/nn/fixed.safetensors"))
     arguments = parser.parse_args()
     network, figures = train(arguments.steps)
     whiten(network)

@@ -11,6 +11,7 @@ from figment import registry
 from figment.core.data import ArraySplit, Classes, Condition, Dataset, Image, Masks, Spec, Vector
 from figment.core.model import ModelConfig
 from figment.core.run import DataConfig
+from figment.core.text import Tokens, Words
 
 SHAPES = {
     "grey": (1, 8, 8),
@@ -19,6 +20,8 @@ SHAPES = {
 }
 FORMS = [f"{shape}{labels}" for shape in SHAPES for labels in ("", "-labelled")]
 PARTNERED = ("odd-pairs", "odd-masks", "odd-unpaired")  # with something beside each picture, for kinds that need it
+CAPTIONED = "odd-captioned"  # for kinds that read text
+TEXTS = np.array([["a dim one", "dim"], ["b so so", "grey"], ["c quite bright", "bright one"]])  # of each class
 CLASSES = 3
 
 
@@ -32,8 +35,9 @@ class SyntheticConfig(DataConfig):
         with np.load(self.path) as stored:
             x, label = stored["x"], stored["label"]
         spec = spec_of(Path(self.path).stem)
-        beside = {"label": label, "image": 255 - x[:, :1], "mask": x[:, :1].mean(1).astype(np.uint8) // 86}
-        beside["other"] = 255 - x[::-1]
+        said = np.stack([tokens.stored(own) for own in TEXTS[label]]) if (tokens := spec.text) else label
+        beside = {"text": said, "label": label, "image": 255 - x[:, :1], "other": 255 - x[::-1]}
+        beside["mask"] = x[:, :1].mean(1).astype(np.uint8) // 86
         c = {key: beside[key] for key in spec.c}
         parts = {"train": slice(0, 160), "test": slice(160, 200)}
         splits = {name: ArraySplit(spec, x[rows], {k: v[rows] for k, v in c.items()}) for name, rows in parts.items()}
@@ -41,7 +45,7 @@ class SyntheticConfig(DataConfig):
 
 
 def spec_of(form: str) -> Spec:
-    """The spec of one of FORMS or PARTNERED."""
+    """The spec of one of FORMS, PARTNERED or CAPTIONED."""
     name, _, with_ = form.partition("-")
     shape = SHAPES[name]
     size = dict(zip(("height", "width"), shape[1:]))
@@ -52,6 +56,8 @@ def spec_of(form: str) -> Spec:
         c["image"] = Image(channels=1, **size)
     elif with_ == "unpaired":
         c["other"] = Image(channels=3, **size)
+    elif with_ == "captioned":
+        c["text"] = Tokens(tokenizer=Words.of(TEXTS.ravel()), length=4, examples=tuple(TEXTS.ravel()))
     elif with_ == "masks":
         c["mask"] = Masks(names=("a", "b", "c"), **size)
     x = (
@@ -63,13 +69,14 @@ def spec_of(form: str) -> Spec:
 
 
 def forms_for(config: type[ModelConfig]) -> list[str]:
-    """Those of FORMS that a kind models; of PARTNERED where it cannot do without."""
+    """Those of FORMS that a kind models; of PARTNERED where it cannot do without; CAPTIONED where it reads text."""
     fit = [form for form in (*FORMS, *PARTNERED) if config.lack(spec_of(form)) is None]
-    return [form for form in fit if form in FORMS or config.requires]
+    read = [CAPTIONED] if "text" in config.conditions else []
+    return [form for form in fit if form in FORMS or config.requires] + read
 
 
 def write(form: str, folder: Path) -> SyntheticConfig:
-    """Writes the data of one of FORMS or PARTNERED: blurred blobs, or two normal clusters, a shift a label."""
+    """Writes the data of such a form: blurred blobs, or two normal clusters, a shift a label."""
     generator, spec = np.random.default_rng(0), spec_of(form)
     label = generator.choice(CLASSES, 200, p=(0.5, 0.25, 0.25))
     z = generator.normal(size=(200, *spec.x.shape)) + 1.5 * label.reshape(-1, *[1] * len(spec.x.shape)) - 1

@@ -16,7 +16,7 @@ import PIL.ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from figment.core.data import Image, Spec
+from figment.core.data import Image, Spec, Vector
 from figment.core.errors import FigmentError, UsageError
 from figment.core.run import replacing
 
@@ -109,6 +109,7 @@ def picture(spec: Spec, x: Tensor, c: Mapping[str, Tensor] | None = None) -> PIL
     shown = spec.x.to_user(x)
     if isinstance(spec.x, Image):
         return grid(shown)
+    assert isinstance(spec.x, Vector)
     labels = c["label"].cpu().numpy() if c and "label" in c else None
     mean, scale = np.asarray(spec.x.mean), np.asarray(spec.x.scale)
     limits = np.stack([mean - 2.8 * scale, mean + 2.8 * scale], 1)

@@ -21,6 +21,7 @@ MODELS = {
     "with-prior": "figment.models.autoencoders.with_prior:WithPriorConfig",
     "vae": "figment.models.autoencoders.vae:VAEConfig",
     "vq-vae": "figment.models.autoencoders.vq_vae:VQVAEConfig",
+    "kl-autoencoder": "figment.models.autoencoders.kl_autoencoder:KLAutoencoderConfig",
     "rbm": "figment.models.energy.rbm:RBMConfig",
     "ebm": "figment.models.energy.ebm:EBMConfig",
     "gan": "figment.models.adversarial.gan:GANConfig",
@@ -33,6 +34,7 @@ MODELS = {
     "stylegan": "figment.models.adversarial.stylegan:StyleGANConfig",
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
+    "latent-diffusion": "figment.models.diffusion.latent:LatentDiffusionConfig",
 }
 DATA = {
     "digits": "figment.data.digits:DigitsConfig",

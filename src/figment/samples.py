@@ -36,6 +36,7 @@ class Recipe(Config):
     batch: int = pydantic.Field(ge=1)
     precision: Precision
     label: str | None = None
+    prompt: str | None = None
     sampling: dict[str, Any] = {}
     index: int | None = pydantic.Field(None, ge=0)
     threads: int
@@ -50,6 +51,7 @@ def save_samples(
     seed: int = 0,
     start: int = 0,
     label: str | None = None,
+    prompt: str | None = None,
     options: Mapping[str, Any] | None = None,
     batch: int = 256,
     precision: Precision = "auto",
@@ -58,7 +60,7 @@ def save_samples(
 ) -> list[Path]:
     """Draws samples start ... start + n - 1 into `x.png` (one grid), `x.npz` (arrays) or a folder (one file each).
 
-    Returns the files written. Raises UsageError for a number, label or option that cannot be.
+    Returns the files written. Raises UsageError for a number, label, prompt or option that cannot be.
     """
     model, out = load(run, device), Path(out)
     if out.suffix not in ("", ".png", ".npz"):
@@ -72,6 +74,7 @@ def save_samples(
         "batch": batch,
         "precision": resolve_precision(precision, model.device, isinstance(model.spec.x, Image)),
         "label": label,
+        "prompt": prompt,
         "sampling": dict(options or {}),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
@@ -97,7 +100,7 @@ def follow(
         recipe.n,
         seed=recipe.seed,
         start=recipe.start,
-        given=model.spec.given(recipe.label),
+        given=model.spec.given(recipe.label, recipe.prompt),
         options=recipe.sampling,
         batch=recipe.batch,
         precision=recipe.precision,

@@ -45,7 +45,7 @@ def draw(
     *,
     seed: int = 0,
     start: int = 0,
-    given: Mapping[str, int] | None = None,
+    given: Mapping[str, Tensor] | None = None,
     options: Mapping[str, Any] | None = None,
     batch: int = 256,
     precision: Precision | None = "auto",
@@ -76,8 +76,16 @@ def draw(
     return torch.cat(xs), {k: torch.cat([c[k] for c in cs]) for k in cs[0]}
 
 
-def sample(model: Any, n: int = 16, seed: int = 0, *, label: str | int | None = None, **options: Any) -> np.ndarray:
+def sample(
+    model: Any,
+    n: int = 16,
+    seed: int = 0,
+    *,
+    label: str | int | None = None,
+    prompt: str | None = None,
+    **options: Any,
+) -> np.ndarray:
     """n samples in the user's own form: uint8 `(n, H, W, C)` pictures, float32 `(n, D)` rows."""
-    given = model.spec.given(None if label is None else str(label))
+    given = model.spec.given(None if label is None else str(label), prompt)
     x, _ = draw(model, n, seed=seed, given=given, options=options)
     return model.spec.x.to_user(x)

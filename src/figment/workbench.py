@@ -184,11 +184,12 @@ def _staged(run: Run, folder: RunFolder, **stages: Any) -> Run:
     config = run.model
     if not (isinstance(config, TwoStageConfig) and isinstance(config.first, ModelConfig)):
         return run
-    minutes, _ = config.shares(run.training.minutes)
+    minutes, rest = config.shares(run.training.minutes)
     same = {"training.steps": run.training.steps, "training.precision": run.training.precision}
     first = plan(config.first, run.data, seed=run.seed).override({**same, "training.minutes": minutes})
     trained = execute(first, folder.path / "first", resume=True, **stages)
-    return run.model_copy(update={"model": config.model_copy(update={"first": str(trained.path)})})
+    model = config.model_copy(update={"first": str(trained.path)})
+    return run.model_copy(update={"model": model, "training": run.training.model_copy(update={"minutes": rest})})
 
 
 def _summary(run: Run, dataset: Dataset, model: Model, folder: RunFolder) -> str:

@@ -17,7 +17,7 @@ from figment import registry, use, workbench
 from figment.core import model as abilities
 from figment.core.checkpoint import read_state
 from figment.core.config import Config, parse
-from figment.core.data import Batch, Dataset, Image, Vector
+from figment.core.data import Batch, Dataset, Image, Latent, Vector
 from figment.core.errors import UsageError
 from figment.core.model import (
     CanDecode,
@@ -347,7 +347,7 @@ def test_only_what_a_header_lists_can_be_asked_for(kind: str, trained: Any) -> N
 def test_data_that_does_not_fit_is_refused_by_name(kind: str) -> None:
     cls = config_class(kind)
     others = [synthetic.spec_of(f) for f in FORMS if cls.lack(synthetic.spec_of(f))]
-    assert set(cls.accepts) <= {Image, Vector}
+    assert set(cls.accepts) <= {Image, Vector, Latent}
     for spec in others:
         with pytest.raises(UsageError, match="These do: "):
             cls().check(spec)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import figment
-from figment.core.data import ArraySplit, Dataset, Image, RedrawnSplit, Spec
+from figment.core.data import ArraySplit, Dataset, Image, NoisySplit, Spec
 from figment.data import parse
 from figment.data.binary import binarised
 from figment.data.check import check
@@ -33,17 +33,16 @@ def test_a_draw_is_white_with_the_grey_value_as_probability(grey: Dataset) -> No
     shares = ((x + 1) / 2).mean(0).flatten()
     torch.testing.assert_close(shares, torch.tensor([0.0, 0.2, 0.4, 1.0]), atol=0.03, rtol=0)
     expected = -sum(p * np.log(p) + (1 - p) * np.log(1 - p) for p in (0.2, 0.4))
-    assert isinstance(drawn.held_out, RedrawnSplit)
+    assert isinstance(drawn.held_out, NoisySplit)
     assert drawn.held_out.entropy(rows[:3]).tolist() == pytest.approx([expected] * 3)
 
 
 def test_what_is_gathered_is_fixed_and_what_is_redrawn_is_new(grey: Dataset) -> None:
     train = binarised(grey, "dynamic").train
-    assert isinstance(train, RedrawnSplit)
     rows = np.arange(100)
     assert torch.equal(train.gather(rows).x[7:9], train.gather(rows[7:9]).x)
-    assert torch.equal(train.redraw(rows, 1).x, train.redraw(rows, 1).x)
-    assert not torch.equal(train.redraw(rows, 1).x, train.redraw(rows, 2).x)
+    assert torch.equal(train.gather(rows, 1).x, train.gather(rows, 1).x)
+    assert not torch.equal(train.gather(rows, 1).x, train.gather(rows, 2).x)
 
 
 def test_a_threshold_cuts_at_half(grey: Dataset) -> None:

@@ -296,15 +296,28 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
 
 
 def test_parquet_finds_columns_splits_and_class_names(tmp_path: Path) -> None:
-    table(tmp_path / "data" / "train-00000-of-00002.parquet", 20, text=["a"] * 20, label=["cat", "dog"] * 10)
-    table(tmp_path / "data" / "train-00001-of-00002.parquet", 10, text=["b"] * 10, label=["dog", "eel"] * 5)
-    table(tmp_path / "data" / "validation-00000-of-00001.parquet", 9, text=["c"] * 9, label=["cat"] * 9)
+    table(
+        tmp_path / "data" / "train-00000-of-00002.parquet",
+        20,
+        text=["a"] * 20,
+        note=["-"] * 20,
+        label=["cat", "dog"] * 10,
+    )
+    table(
+        tmp_path / "data" / "train-00001-of-00002.parquet",
+        10,
+        text=["b"] * 10,
+        note=["-"] * 10,
+        label=["dog", "eel"] * 5,
+    )
+    table(tmp_path / "data" / "validation-00000-of-00001.parquet", 9, text=["c"] * 9, note=["-"] * 9, label=["cat"] * 9)
     dataset = data.parse(str(tmp_path)).build()
     assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 30, "valid": 9}
     assert dataset.spec.label is not None
     assert dataset.spec.label.names == ("cat", "dog", "eel")
     assert dataset.spec.x.shape == (3, 7, 9)
-    assert any("text" in note for note in dataset.notes)
+    assert dataset.spec.text is not None
+    assert any("note" in note for note in dataset.notes)
     assert split_of(Path("plain/test/0000.parquet")) == "test"
 
 

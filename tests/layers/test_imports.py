@@ -13,7 +13,9 @@ import figment
 ROOT = Path(figment.__file__).parent
 VOCABULARY = {
     f"core.{name}"
-    for name in ("config", "data", "errors", "model", "noise", "order", "processes", "progress", "run", "stages")
+    for name in (
+        "config", "data", "errors", "model", "noise", "order", "processes", "progress", "run", "stages", "text"
+    )
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -11,6 +11,7 @@ from figment import data
 from figment.core.data import ArraySplit, Classes
 from figment.core.errors import UsageError
 from figment.data import faces
+from figment.data.faces.captions import TEMPLATES
 from figment.data.faces.factors import COLUMN, PARTS, Part
 
 
@@ -145,8 +146,8 @@ def test_captions_say_what_is_drawn() -> None:
             assert PARTS[COLUMN[name]].levels[int(row[COLUMN[name]])] in caption
         assert ("happy" in caption) == (row[COLUMN["smile"]] >= 0.5)
     assert full != short
-    phrasings = {faces.caption(2, 17, k) for k in range(8)}
-    assert len(phrasings) == 8
+    phrasings = {faces.caption(2, 17, k) for k in range(len(TEMPLATES))}
+    assert len(phrasings) == len(TEMPLATES)
     assert faces.caption(2, 17) == full[17]
     with pytest.raises(UsageError):
-        faces.caption(2, 17, 8)
+        faces.caption(2, 17, len(TEMPLATES))

@@ -38,12 +38,12 @@ def test_each_picture_of_b_meets_new_ones_of_a(tmp_path: Path) -> None:
     train = parse(f"unpaired:{a},{b}").build().train
     assert isinstance(train, UnpairedSplit)
     rows = np.arange(len(train))
-    first, second, again = (train.redraw(rows, seed) for seed in (1, 2, 1))
+    first, second, again = (train.gather(rows, seed) for seed in (1, 2, 1))
     assert torch.equal(first.x, second.x)
     assert torch.equal(first.c["other"], again.c["other"])
     assert not torch.equal(first.c["other"], second.c["other"])
     assert torch.equal(train.gather(rows).c["other"], train.gather(rows).c["other"])
-    seen = torch.cat([train.redraw(rows, seed).c["other"] for seed in range(9)])
+    seen = torch.cat([train.gather(rows, seed).c["other"] for seed in range(9)])
     assert len(seen.unique()) == len(train.a)
     assert seen.max() < -0.8 < 0.5 < first.x.min()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from types import FrameType
 
 
 def main() -> None:
     """Runs a command; ends with the exit code of the contract and no stack trace for a person's mistakes."""
     signal.signal(signal.SIGINT, _interrupted)
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     import figment.cli.anomaly
     import figment.cli.attack
     import figment.cli.classify

@@ -180,6 +180,8 @@ def sample(
     out: Annotated[Path | None, typer.Option(help="x.png (a grid), x.npz (arrays), or a folder.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The noise the samples are made from.")] = 0,
     label: Annotated[str | None, typer.Option(help="Only this label.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What they should show, of a model that learned captions.")] = None,
+    negative: Annotated[str | None, typer.Option(help="With guidance, a prompt or label to push away from.")] = None,
     steps: Annotated[int | None, typer.Option(help="Diffusion: steps of the sampler.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Diffusion: see `figment list samplers`.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Diffusion: 1 is none.")] = None,
@@ -198,7 +200,8 @@ def sample(
         typer.echo(samples.redraw(run, recipe, out, _device(device)))
         return
     options = {key.removeprefix("sampling."): value for key, value in parse_assignments(settings or []).items()}
-    options |= {k: v for k, v in {"steps": steps, "sampler": sampler, "guidance": guidance}.items() if v is not None}
+    flags = {"steps": steps, "sampler": sampler, "guidance": guidance, "negative": negative}
+    options |= {key: value for key, value in flags.items() if value is not None}
     with counting("sampling", n) as progress:
         written = samples.save_samples(
             run,
@@ -207,6 +210,7 @@ def sample(
             seed=seed,
             start=start,
             label=label,
+            prompt=prompt,
             options=options,
             batch=batch,
             precision=_precision(precision),

@@ -15,6 +15,7 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.noise import Noise
+from figment.core.text import Tokens
 
 FORMAT = 1
 
@@ -75,6 +76,30 @@ class Vector(Config):
         """Standardised `(B, D)` -> float32 `(B, D)` in user units."""
         rows = x.detach().double().cpu().numpy() * np.asarray(self.scale) + np.asarray(self.mean)
         return rows.astype(np.float32)
+
+
+class Latent(Config):
+    """Codes of pictures `(B, c, h, w)`, standardised: what a model of a second stage learns."""
+
+    kind: Literal["latent"] = "latent"
+    channels: int = pydantic.Field(ge=1)
+    height: int = pydantic.Field(ge=1)
+    width: int = pydantic.Field(ge=1)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+    @property
+    def dimensions(self) -> int:
+        return self.channels * self.height * self.width
+
+    def to_model(self, stored: np.ndarray) -> Tensor:
+        """Codes as they are."""
+        return torch.from_numpy(stored)
+
+    def to_user(self, x: Tensor) -> np.ndarray:
+        return x.detach().float().cpu().numpy()
 
 
 class Classes(Config):
@@ -161,8 +186,8 @@ class Masks(Config):
         return torch.full_like(like, self.count)
 
 
-Value = Annotated[Image | Vector, pydantic.Field(discriminator="kind")]
-Condition = Annotated[Classes | Image | Factors | Masks, pydantic.Field(discriminator="kind")]
+Value = Annotated[Image | Vector | Latent, pydantic.Field(discriminator="kind")]
+Condition = Annotated[Classes | Image | Factors | Masks | Tokens, pydantic.Field(discriminator="kind")]
 
 
 class Spec(Config):
@@ -179,35 +204,52 @@ class Spec(Config):
         part = self.c.get("label")
         return part if isinstance(part, Classes) else None
 
+    @property
+    def text(self) -> Tokens | None:
+        """The text condition, where there is one."""
+        part = self.c.get("text")
+        return part if isinstance(part, Tokens) else None
+
     def labels(self, c: Mapping[str, Tensor], count: int, device: torch.device | str) -> Tensor:
         """The class of each of `count` items `(B,)`: that given, else the null value; 0 where there are no classes."""
         if self.label is None:
             return torch.zeros(count, dtype=torch.int64, device=device)
         return c["label"] if "label" in c else torch.full((count,), self.label.count, device=device)
 
-    def given(self, label: str | None) -> dict[str, int]:
-        """The conditions that a label asked for fixes. Raises UsageError where there is none of that name."""
-        if label is None:
-            return {}
-        if self.label is None:
-            raise UsageError(f"label {label}: this model was trained without labels ({self.name}). Leave it out.")
-        return {"label": self.label.read(label)}
+    def given(self, label: str | None = None, prompt: str | None = None) -> dict[str, Tensor]:
+        """The conditions that a label and a text asked for fix, of one item. Raises UsageError where the model knows
+        none such."""
+        fixed = {}
+        if label is not None:
+            if self.label is None:
+                raise UsageError(f"label {label}: this model was trained without labels ({self.name}). Leave it out.")
+            fixed["label"] = torch.tensor(self.label.read(label))
+        if prompt is not None:
+            if self.text is None:
+                instead = " Give it a label: --label NAME." if self.label else " Leave it out."
+                raise UsageError(f"prompt '{prompt}': this model was trained without captions ({self.name}).{instead}")
+            fixed["text"] = self.text.read(prompt)
+        return fixed
 
-    def conditions(self, noise: Noise, given: Mapping[str, int] | None = None) -> dict[str, Tensor]:
-        """One condition a sample: those given, else drawn by training frequency."""
+    def conditions(self, noise: Noise, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """One condition a sample: those given for all, else drawn as the training split has them."""
         drawn = {}
         for key, part in self.c.items():
-            if not isinstance(part, Classes):
+            if not isinstance(part, Classes | Tokens):
                 raise UsageError(f"These samples need a '{key}' to start from: use `figment translate`.")
             if given and key in given:
-                drawn[key] = torch.full((len(noise),), given[key], dtype=torch.int64)
+                drawn[key] = given[key].expand(len(noise), *given[key].shape)
             else:
                 drawn[key] = part.draw(noise.stream(f"condition-{key}"))
         return drawn
 
-    def gathered(self, stored: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, Tensor]:
-        """Some rows of stored conditions in model form: pictures in [-1, 1], all else as it is."""
-        return {key: self.c[key].to_model(values[rows]) for key, values in stored.items()}
+    def gathered(
+        self, stored: Mapping[str, np.ndarray], rows: np.ndarray, seed: int | None = None
+    ) -> dict[str, Tensor]:
+        """Some rows of stored conditions in model form: pictures in [-1, 1], of several texts the first or, with a
+        seed, any, all else as it is."""
+        parts = ((key, self.c[key], values[rows]) for key, values in stored.items())
+        return {key: part.to_model(v, seed) if isinstance(part, Tokens) else part.to_model(v) for key, part, v in parts}
 
     def nulled(self, c: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         """Conditions with their null value where `mask` `(B,)` is true: for guidance and for dropping conditions."""
@@ -255,8 +297,9 @@ class Split(Protocol):
     @property
     def blocks(self) -> Sequence[int] | None: ...
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        """The rows, decoded, in model range, on the CPU."""
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
+        """The rows, decoded, in model range, on the CPU: always the same, or, with a seed, what has chance in it drawn
+        anew, a pure function of (rows, seed)."""
         ...
 
 
@@ -272,21 +315,13 @@ class ArraySplit:
     def __len__(self) -> int:
         return len(self.x)
 
-    def gather(self, rows: np.ndarray) -> Batch:
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
         stored = self.x.take(rows, axis=0)
-        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows), rows)
+        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows, seed), rows)
 
 
-class RedrawnSplit(ABC):
-    """A split of items with chance in them: `gather` gives the same draw of a row every time, `redraw` new ones."""
-
-    @abstractmethod
-    def redraw(self, rows: np.ndarray, seed: int) -> Batch:
-        """The rows drawn anew, a pure function of (rows, seed)."""
-
-
-class NoisySplit(RedrawnSplit):
-    """One in which x itself is drawn."""
+class NoisySplit(ABC):
+    """A split whose x has chance in it."""
 
     @abstractmethod
     def entropy(self, rows: np.ndarray) -> Tensor:

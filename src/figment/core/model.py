@@ -27,6 +27,7 @@ MISSING = {
     "other": "pictures of another kind beside them, as unpaired:A,B and faces:glasses have",
     "mask": "a mask for each picture, as masks:FOLDER and faces:parts have",
     "label": "labels (sub-folders are labels)",
+    "text": "captions, as captions.jsonl in a folder of pictures has them",
 }
 
 
@@ -276,6 +277,11 @@ class CanDenoise(ABC):
     @abstractmethod
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         """E[x | x_t, c] where x_t = alpha(t) x + sigma(t) noise; t `(B,)`, 0 is data, 1 is noise."""
+
+    def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The conditions as `denoise` takes them with the least work, for many evaluations: texts as vectors, which
+        also mix."""
+        return dict(c)
 
 
 class CanComplete(ABC):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from figment.core.averaging import Average
 from figment.core.checkpoint import load_model_tensors, model_tensors
-from figment.core.data import Batch, Dataset, Image, Masks, RedrawnSplit
+from figment.core.data import Batch, Dataset, Image, Masks
 from figment.core.errors import Diverged, InvalidCheckpoint, UsageError
 from figment.core.model import Learns, Loss, Model, Player, Turn
 from figment.core.optimisers import Optimiser
@@ -93,11 +93,9 @@ class Session:
 
     def batch(self, step: int) -> Batch:
         """The global batch of a step: a pure function of (seed, step)."""
-        size, train = self.run.training.batch, self.dataset.train
+        size = self.run.training.batch
         rows = self.order.rows(step * size, (step + 1) * size)
-        seed = seed_of(self.run.seed, step, "draw")
-        batch = train.redraw(rows, seed) if isinstance(train, RedrawnSplit) else train.gather(rows)
-        batch = batch.suited(self.model.spec)
+        batch = self.dataset.train.gather(rows, seed_of(self.run.seed, step, "draw")).suited(self.model.spec)
         if self.run.training.flip and batch.x.ndim == 4:
             generator = torch.Generator().manual_seed(seed_of(self.run.seed, step, "flip"))
             mirrored = torch.rand(len(batch), generator=generator) < 0.5

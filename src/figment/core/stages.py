@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pydantic
 import torch
@@ -18,7 +18,6 @@ from figment.core.model import Model, ModelConfig
 
 AnyModel = Annotated[pydantic.SerializeAsAny[ModelConfig], pydantic.BeforeValidator(ModelConfig.resolve)]
 UNTRAINED = ""
-FIRST_SHARE = 0.8  # of the minutes that go to a first stage trained along the way
 
 
 class FirstStage(Config):
@@ -49,6 +48,7 @@ class TwoStageConfig(ModelConfig):
     reuse, or, once resolved by `with_first`, a FirstStage.
     """
 
+    first_share: ClassVar[float] = 0.8  # of the minutes that go to a first stage trained along the way
     first: First
 
     @pydantic.model_validator(mode="before")
@@ -64,7 +64,7 @@ class TwoStageConfig(ModelConfig):
         """A run's minutes, split between its first stage and its second; a first stage that is there takes none."""
         if minutes is None or not isinstance(self.first, ModelConfig):
             return None, minutes
-        return FIRST_SHARE * minutes, (1 - FIRST_SHARE) * minutes
+        return self.first_share * minutes, (1 - self.first_share) * minutes
 
     @abstractmethod
     def check_first(self, first: Model) -> None:

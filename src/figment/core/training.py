@@ -22,7 +22,6 @@ from figment.core.publishing import publish
 from figment.core.run import Run, RunFolder, State, write_json
 from figment.core.session import Session, seed_of
 from figment.core.signs import DRAWN
-from figment.core.stages import TwoStageConfig
 from figment.core.threads import Threads
 
 Preview = Callable[[Model, Path], Mapping[str, float]]  # writes a picture; returns figures of it for the log
@@ -250,9 +249,7 @@ class Loop:
         head: Mapping[str, float] = {}
         figures: Mapping[str, float] = {}
         if self.first:
-            config = session.run.model
-            minutes = config.shares(t.minutes)[1] if isinstance(config, TwoStageConfig) else t.minutes
-            seconds = 60 * minutes if minutes else None
+            seconds = 60 * t.minutes if t.minutes else None
             torch.manual_seed(seed_of(session.run.seed, "fit"))
             for line in model.fit(session.dataset, Budget(t.fit_rows, seconds, session.run.seed)):
                 if head:

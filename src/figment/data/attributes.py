@@ -35,8 +35,8 @@ def attributes(
     cells: dict[int, tuple[str, list[str]]] = {}  # position of a picture -> where its row is, and the row
     strangers = 0
     for table, content in sorted(tables.items()):
-        found = _Names(names, str(PurePosixPath(table).parent))
-        for number, (line, row) in enumerate(_rows(table, content)):
+        found = Names(names, folder_of(table))
+        for number, (line, row) in enumerate(table_rows(table, content, "file,smile,hair")):
             if not number:
                 if header and row[1:] != header:
                     raise DataError(f"{line}: other columns than in the other tables ({', '.join(header)}).")
@@ -87,7 +87,7 @@ def as_labels(factors: Sequence[Factor], values: np.ndarray, name: str) -> tuple
     return labels.astype(np.int64), tuple(f"{number:g}" for number in numbers)
 
 
-class _Names:
+class Names:
     """Where a picture that a table in some folder names stands in the list of all."""
 
     def __init__(self, names: Sequence[str], folder: str):
@@ -103,8 +103,14 @@ class _Names:
         return self.paths[path] if path in self.paths else self.files.get(path)
 
 
-def _rows(table: str, content: bytes | None) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a table that are not empty, its header first, each with where it stands."""
+def folder_of(table: str) -> str:
+    """The folder that a table lies in, "." at the root."""
+    return str(PurePosixPath(table).parent)
+
+
+def table_rows(table: str, content: bytes | None, header: str) -> Iterator[tuple[str, list[str]]]:
+    """The rows of a table that are not empty, its header first (such as that given), each with where it stands.
+    Raises DataError."""
     if content is None:
         raise DataError(f"{table} cannot be read.")
     try:
@@ -130,7 +136,7 @@ def _rows(table: str, content: bytes | None) -> Iterator[tuple[str, list[str]]]:
             raise DataError(f"{line}: {len(row)} cells where the header has {width}.")
         yield line, row
     if not width:
-        raise DataError(f"{table} is empty: a header such as file,smile,hair is wanted.")
+        raise DataError(f"{table} is empty: a header such as {header} is wanted.")
 
 
 def _header(line: str, row: list[str]) -> list[str]:

@@ -57,23 +57,21 @@ class Grey:
 class Thresholded(Grey):
     """Pictures that are white where their value is at least half."""
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        batch = self.grey.gather(rows)
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
+        batch = self.grey.gather(rows, seed)
         return replace(batch, x=(batch.x >= 0).float().mul_(2).sub_(1))
 
 
 class Drawn(Grey, NoisySplit):
     """Pictures whose pixels are white with their grey value as probability."""
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        batch = self.grey.gather(rows)
-        noise = Noise(0, [int(row) for row in rows], "binarise")
-        return replace(batch, x=_drawn(batch.x, noise.uniform(batch.x.shape[1:])))
-
-    def redraw(self, rows: np.ndarray, seed: int) -> Batch:
-        batch = self.grey.gather(rows)
-        generator = torch.Generator().manual_seed(seed)
-        return replace(batch, x=_drawn(batch.x, torch.rand(batch.x.shape, generator=generator)))
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
+        batch = self.grey.gather(rows, seed)
+        if seed is None:
+            uniform = Noise(0, [int(row) for row in rows], "binarise").uniform(batch.x.shape[1:])
+        else:
+            uniform = torch.rand(batch.x.shape, generator=torch.Generator().manual_seed(seed))
+        return replace(batch, x=_drawn(batch.x, uniform))
 
     def entropy(self, rows: np.ndarray) -> Tensor:
         white = ((self.grey.gather(rows).x + 1) / 2).double()

@@ -62,6 +62,7 @@ def render(report: dict[str, Any]) -> str:
         f"range       {report['range'][0]:g} to {report['range'][1]:g}",
         f"labels      {_counts(report['labels']) or 'none'}",
         *([f"attributes  {', '.join(map(_factor, report['attributes'].items()))}"] if report["attributes"] else []),
+        *(_said(report["captions"]) if report["captions"] else []),
         f"splits      {_counts(report['splits']) or 'none'}",
         f"duplicates  {report['duplicates']:,}"
         + (f", {report['across_splits']:,} of them both trained on and held out" if report["across_splits"] else ""),
@@ -88,6 +89,7 @@ def _pictures(config: PictureConfig) -> dict[str, Any]:
         trained = {
             "labels": {},
             "attributes": {},
+            "captions": None,
             "splits": {},
             "notes": list(source.notes),
             "usable": False,
@@ -121,11 +123,35 @@ def _trained(data: Dataset) -> dict[str, Any]:
     return {
         "labels": dict(zip(label.names, counts.tolist())) if label else {},
         "attributes": {f.name: list(f.levels) for f in factors.factors} if isinstance(factors, Factors) else {},
+        "captions": _captions(data),
         "splits": {name: len(split) for name, split in data.splits.items()},
         "notes": list(data.notes),
         "usable": True,
         "reason": None,
     }
+
+
+def _captions(data: Dataset) -> dict[str, Any] | None:
+    """What there is of captions: how many pictures have one, how many at most, and what they are made of."""
+    part = data.spec.text
+    if part is None:
+        return None
+    there = np.concatenate([split.c["text"].any(2).sum(1) for split in data.splits.values()])  # type: ignore[attr-defined]
+    return {
+        "pictures": int((there > 0).sum()),
+        "most": int(there.max()),
+        "tokenizer": part.tokenizer.kind,
+        "vocabulary": part.tokenizer.size,
+        "longest": part.length,
+        "examples": list(part.examples[:3]),
+    }
+
+
+def _said(told: dict[str, Any]) -> list[str]:
+    kinds = f"{told['vocabulary']:,} different words" if told["tokenizer"] == "words" else "bytes"
+    most = f", up to {told['most']} each" if told["most"] > 1 else ""
+    lines = [f"captions    of {told['pictures']:,} pictures{most}, {kinds}, {told['longest']} in the longest"]
+    return lines + [f"            {example}" for example in told["examples"]]
 
 
 def _duplicates(rows: np.ndarray) -> int:

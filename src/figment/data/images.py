@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ import pydantic
 from figment.core.errors import DataError
 from figment.data import archives, splits
 from figment.data.attributes import NAME, as_labels, attributes
+from figment.data.captions import TABLES, captions
 from figment.data.decode import EXTENSIONS
 from figment.data.pictures import PictureConfig, Source
 
@@ -25,7 +27,8 @@ LARGEST = 1 << 29  # bytes of one file
 
 
 class ImagesConfig(PictureConfig):
-    """A folder, .zip or .tar of pictures of any size and mode; `attributes.csv` in it names factors of them."""
+    """A folder, .zip or .tar of pictures of any size and mode; `attributes.csv` in it names factors of them,
+    `captions.jsonl`, `captions.csv` or NAME.txt beside a picture say what they show."""
 
     kind: Literal["images"] = "images"
     path: str = pydantic.Field(description="a folder, or a .zip, .tar, .tar.gz of pictures")
@@ -38,7 +41,10 @@ class ImagesConfig(PictureConfig):
         listing = listing_of(root)
         pictures = [i for i, name in enumerate(listing.names) if name.lower().endswith(EXTENSIONS)]
         tables = [i for i, name in enumerate(listing.names) if name.rpartition("/")[2].lower() == NAME]
-        used = {*pictures, *tables}
+        told = [i for i, name in enumerate(listing.names) if name.rpartition("/")[2].lower() in TABLES]
+        stems = {listing.names[i].rpartition(".")[0] for i in pictures}
+        texts = {name[:-4]: i for i, name in enumerate(listing.names) if name.endswith(".txt") and name[:-4] in stems}
+        used = {*pictures, *tables, *told, *texts.values()}
         others = Counter(Path(name).suffix.lower() or name for i, name in enumerate(listing.names) if i not in used)
         notes = [f"{others.total():,} other files are ignored ({_few(others)})."] if others else []
         if not pictures:
@@ -46,9 +52,11 @@ class ImagesConfig(PictureConfig):
         pictures.sort(key=lambda i: hashlib.blake2b(listing.names[i].encode()).digest())  # labels mixed in every block
         names = [listing.names[i] for i in pictures]
         split, label, classes, remarks = layout(names)
-        factors, values, told = attributes({listing.names[i]: listing.read(i) for i in tables}, names)
+        factors, values, said = attributes({listing.names[i]: listing.read(i) for i in tables}, names)
         if self.label:
             (label, classes), remarks = as_labels(factors, values, self.label), []
+        readers = {stem: partial(listing.read, i) for stem, i in texts.items()}
+        words, more = captions({listing.names[i]: listing.read(i) for i in told}, readers, names)
         states = sorted((name, *listing.states[i]) for name, i in zip(names, pictures))
         return Source(
             title=root.resolve().name.partition(".")[0] or "pictures",
@@ -59,9 +67,10 @@ class ImagesConfig(PictureConfig):
             classes=classes,
             read=lambda block: [listing.read(i) for i in pictures[block * BLOCK : (block + 1) * BLOCK]],
             describe=names.__getitem__,
-            notes=(*notes, *remarks, *told),
+            notes=(*notes, *remarks, *said, *more),
             factors=factors,
             attributes=values,
+            captions=words if any(words) else (),
         )
 
 

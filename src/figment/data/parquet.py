@@ -14,6 +14,7 @@ import pydantic
 
 from figment.core.errors import DataError, UsageError, did_you_mean
 from figment.data import splits
+from figment.data.captions import COLUMNS, MOST, listed
 from figment.data.pictures import UNUSED, PictureConfig, Source
 
 IMAGES = ("image", "img", "picture", "png", "jpg")
@@ -29,6 +30,7 @@ class ParquetConfig(PictureConfig):
     path: str = pydantic.Field(description="a .parquet file, or a folder of them")
     image: str | None = pydantic.Field(None, description="the column of pictures (unset: found)")
     label: str | None = pydantic.Field(None, description="the column of labels (unset: found)")
+    text: str | None = pydantic.Field(None, description="the column of captions (unset: found)")
 
     def source(self) -> Source:
         arrow, parquet = required("pyarrow"), required("pyarrow.parquet")
@@ -43,16 +45,17 @@ class ParquetConfig(PictureConfig):
         schema = files[0].schema_arrow
         names = [split_of(path.relative_to(root) if root.is_dir() else Path(path.name)) for path in paths]
         columns = _features(schema)
-        image, label = choose(columns, self.image, self.label)
+        image, label, text = choose(columns, self.image, self.label, self.text)
         counts = [file.metadata.num_rows for file in files]
         groups = [(file, g) for file in files for g in range(file.num_row_groups)]
         blocks = [file.metadata.row_group(group).num_rows for file, group in groups]
-        try:
-            values = [x for file in files for x in file.read([label])[label].to_pylist()] if label else None
-        except (OSError, KeyError, arrow.ArrowException) as error:
-            raise DataError(
-                f"{self.path}: the labels in column '{label}' cannot be read from all files: {error}"
-            ) from None
+
+        def column(name: str | None) -> list[Any] | None:
+            try:
+                return [x for file in files for x in file.read([name])[name].to_pylist()] if name else None
+            except (OSError, KeyError, arrow.ArrowException) as error:
+                raise DataError(f"{self.path}: the column '{name}' cannot be read from all files: {error}") from None
+
         starts = np.cumsum([0, *counts])
 
         def describe(item: int) -> str:
@@ -74,11 +77,12 @@ class ParquetConfig(PictureConfig):
             splits.fingerprint(json.dumps([stats, image])),
             blocks=blocks,
             split=np.repeat(np.array(names), counts),
-            values=values,
+            values=column(label),
+            told=column(text),
             known=columns[label].get("names") if label else None,
             read=read,
             describe=describe,
-            unused=set(columns) - {image, label},
+            unused=set(columns) - {image, label, text},
         )
 
 
@@ -91,6 +95,7 @@ class HubConfig(PictureConfig):
     revision: str | None = pydantic.Field(None, description="a branch, tag or commit of it")
     image: str | None = pydantic.Field(None, description="the column of pictures (unset: found)")
     label: str | None = pydantic.Field(None, description="the column of labels (unset: found)")
+    text: str | None = pydantic.Field(None, description="the column of captions (unset: found)")
 
     def source(self) -> Source:
         hub = required("datasets")
@@ -104,11 +109,10 @@ class HubConfig(PictureConfig):
             raise DataError(f"hf:{self.name} has no split train, validation or test (it has: {', '.join(found)}).")
         features = parts[0][1].features.to_dict()
         columns = {name: value if isinstance(value, dict) else {} for name, value in features.items()}
-        image, label = choose(columns, self.image, self.label)
+        image, label, text = choose(columns, self.image, self.label, self.text)
         raw = [(name, part.cast_column(image, hub.Image(decode=False))) for name, part in parts]
         counts = [len(part) for _, part in raw]
         runs = [(part, a, min(a + 1000, len(part))) for _, part in raw for a in range(0, len(part), 1000)]
-        values = [x for _, part in raw for x in part[label]] if label else None
 
         def read(block: int) -> Sequence[bytes | None]:
             part, start, stop = runs[block]
@@ -119,11 +123,12 @@ class HubConfig(PictureConfig):
             splits.fingerprint(json.dumps([self.name, image, [part._fingerprint for _, part in parts]])),
             blocks=[stop - start for _, start, stop in runs],
             split=np.repeat(np.array([name for name, _ in raw]), counts),
-            values=values,
+            values=[x for _, part in raw for x in part[label]] if label else None,
+            told=[x for _, part in raw for x in part[text]] if text else None,
             known=columns[label].get("names") if label else None,
             read=read,
             describe=lambda item: f"row {item}",
-            unused=set(columns) - {image, label},
+            unused=set(columns) - {image, label, text},
         )
 
 
@@ -147,9 +152,12 @@ def split_of(path: Path) -> str:
     return ""
 
 
-def choose(columns: dict[str, dict[str, Any]], image: str | None, label: str | None) -> tuple[str, str | None]:
-    """The columns of pictures and of labels, by declared type, then by Arrow type and name. Raises UsageError."""
-    for asked in (image, label):
+def choose(
+    columns: dict[str, dict[str, Any]], image: str | None, label: str | None, text: str | None
+) -> tuple[str, str | None, str | None]:
+    """The columns of pictures, of labels and of captions, by declared type, then by Arrow type and name. Raises
+    UsageError."""
+    for asked in (image, label, text):
         if asked is not None and asked not in columns:
             raise UsageError(f"There is no column '{asked}'. {did_you_mean(asked, columns)}")
     typed = [name for name, kind in columns.items() if kind.get("_type") == "Image"]
@@ -160,7 +168,8 @@ def choose(columns: dict[str, dict[str, Any]], image: str | None, label: str | N
         raise DataError(f"no column holds pictures (columns: {', '.join(columns)}). Name one with data.image=COLUMN.")
     classes = [name for name, kind in columns.items() if kind.get("_type") == "ClassLabel"]
     plain = [name for name in LABELS if name in columns and re.match(r"u?int|.*string", _arrow(columns[name]))]
-    return picture, label or next(iter(classes + plain), None)
+    said = [name for name in COLUMNS if name in columns and "string" in _arrow(columns[name]) and name != label]
+    return picture, label or next(iter(classes + plain), None), text or next(iter(said), None)
 
 
 def payload(cell: Any) -> bytes | None:
@@ -174,12 +183,13 @@ def table(
     blocks: Sequence[int],
     split: np.ndarray,
     values: Sequence[Any] | None,
+    told: Sequence[Any] | None,
     known: Sequence[str] | None,
     read: Any,
     describe: Any,
     unused: set[str],
 ) -> Source:
-    """A source of rows, its label values turned into classes."""
+    """A source of rows, its label values turned into classes; `told` is a caption of each, or a list."""
     notes = [f"Columns not used: {', '.join(sorted(unused))}."] if unused else []
     label, classes = np.full(len(split), -1, np.int64), tuple(known or ())
     if values is not None:
@@ -197,7 +207,8 @@ def table(
         if (label[split == "train"] >= 0).any() and (label[split == name] < 0).any():
             notes.append(f"The split '{name}' has rows without a label and is left out.")
             split = np.where(split == name, UNUSED, split)
-    return Source(title, fingerprint, blocks, split, label, classes, read, describe, tuple(notes))
+    captions = [listed(text)[:MOST] for text in told or ()]
+    return Source(title, fingerprint, blocks, split, label, classes, read, describe, tuple(notes), captions=captions)
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,9 @@ import pydantic
 
 from figment.core.data import ArraySplit, Classes, Condition, Dataset, Factor, Factors, Image, Spec, Split
 from figment.core.errors import DataError
+from figment.core.text import TokenizerName
 from figment.data import binary, cache, splits
+from figment.data.captions import TOKENIZER, Captions, tokens
 from figment.data.decode import Crop, Decoded, Shape, Unreadable, header, pictures
 from figment.data.selection import SelectedConfig
 from figment.data.streaming import StreamSplit
@@ -34,7 +36,8 @@ class Source:
 
     `read(block)` gives the files of a block, None for one that is missing; `describe(item)` names an item for people.
     `split` `(N,)` is train, valid, test, "" (unknown) or UNUSED; `label` `(N,)` is a position in `classes`, or -1.
-    `attributes` `(N, F)` are values of `factors`, NaN where unknown. `fingerprint` changes whenever any picture does.
+    `attributes` `(N, F)` are values of `factors`, NaN where unknown; `captions` (N lists of texts, or
+    none at all) say what each shows. `fingerprint` changes whenever any picture does.
     """
 
     title: str
@@ -48,6 +51,7 @@ class Source:
     notes: tuple[str, ...] = ()
     factors: tuple[Factor, ...] = ()
     attributes: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    captions: Captions = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class PictureConfig(SizedConfig):
     """Pictures from somewhere; abstract: `source()` says from where."""
 
     binarise: binary.Binarise = pydantic.Field("none", description=binary.DESCRIPTION)
+    tokenizer: TokenizerName = pydantic.Field("words", description=TOKENIZER)
 
     def source(self) -> Source:
         raise NotImplementedError  # pragma: no cover - every registered kind overrides this
@@ -128,6 +133,9 @@ class PictureConfig(SizedConfig):
         if source.factors:
             conditions["attributes"] = Factors(factors=source.factors)
             given["attributes"] = source.attributes[survey.items]
+        if source.captions:
+            told = [source.captions[item] for item in survey.items]
+            conditions["text"], given["text"] = tokens(told, rows["train"], self.tokenizer)
         for key, (part, values) in self.partners(source, survey).items():
             conditions[key], given[key] = part, values
         spec = Spec(

@@ -14,6 +14,7 @@ from figment.core.data import ArraySplit, Classes, Dataset, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.core.run import DataConfig
 from figment.data import splits
+from figment.data.captions import remembering
 from figment.data.streaming import StreamSplit
 
 
@@ -52,6 +53,9 @@ class SelectedConfig(DataConfig):
                 f"{dataset.spec.name}: {left} training items are left; at least {splits.FEWEST} are needed."
             )
         spec, place = _renumbered(dataset.spec, kept, stored["train"].c, rows["train"])
+        if spec.text:
+            text = remembering(spec.text, stored["train"].c["text"][rows["train"]])
+            spec = spec.model_copy(update={"c": {**spec.c, "text": text}})
         parts = {name: _part(stored[name], chosen, spec, place) for name, chosen in rows.items()}
         counts = ", ".join(f"{name} {len(part):,} of {len(stored[name]):,}" for name, part in parts.items())
         content = splits.fingerprint(dataset.content, json.dumps(kept), rows["train"])

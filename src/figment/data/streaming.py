@@ -41,13 +41,13 @@ class StreamSplit:
     def blocks(self) -> Sequence[int]:
         return np.diff(self._starts).tolist()
 
-    def gather(self, rows: np.ndarray) -> Batch:
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
         stored = np.empty((len(rows), *self._shape), np.uint8)
         block = np.searchsorted(self._starts, rows, "right") - 1
         for b in np.unique(block):
             here = block == b
             stored[here] = self._pixels(int(b))[rows[here] - self._starts[b]]
-        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows), rows)
+        return Batch(self.spec.x.to_model(stored), self.spec.gathered(self.c, rows, seed), rows)
 
     def _pixels(self, block: int) -> np.ndarray:
         """The decoded rows of a block `(n, C, H, W)`. Raises DataError where a file changed since it was surveyed."""

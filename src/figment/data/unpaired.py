@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from figment.core.data import Batch, Dataset, Image, RedrawnSplit, Spec, Split
+from figment.core.data import Batch, Dataset, Image, Spec, Split
 from figment.core.errors import UsageError
 from figment.data import splits
 from figment.data.pictures import PictureConfig, SizedConfig
@@ -18,7 +18,7 @@ OTHER = "other"
 
 
 @dataclass(frozen=True)
-class UnpairedSplit(RedrawnSplit):
+class UnpairedSplit:
     """x, and what is known of it, from `b`; c["other"], and c["other_KEY"] of what is known of that, from `a`.
 
     An x stands beside the same picture whenever it is gathered, and in training beside a new one at every step, drawn
@@ -36,14 +36,10 @@ class UnpairedSplit(RedrawnSplit):
     def blocks(self) -> Sequence[int] | None:
         return self.b.blocks
 
-    def gather(self, rows: np.ndarray) -> Batch:
-        return self._beside(rows, rows % len(self.a))
-
-    def redraw(self, rows: np.ndarray, seed: int) -> Batch:
-        return self._beside(rows, np.random.default_rng(seed).integers(len(self.a), size=len(rows)))
-
-    def _beside(self, rows: np.ndarray, others: np.ndarray) -> Batch:
-        x, other = self.b.gather(rows), self.a.gather(others)
+    def gather(self, rows: np.ndarray, seed: int | None = None) -> Batch:
+        fixed = seed is None
+        others = rows % len(self.a) if fixed else np.random.default_rng(seed).integers(len(self.a), size=len(rows))
+        x, other = self.b.gather(rows, seed), self.a.gather(others, seed)
         return replace(x, c={**x.c, OTHER: other.x, **_others(other.c)})
 
 

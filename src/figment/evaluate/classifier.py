@@ -13,7 +13,7 @@ from figment.core.data import Dataset, Image, Split
 from figment.core.optimisers import Optimiser
 from figment.core.processes import autocast, resolve_precision
 from figment.core.threads import Threads
-from figment.evaluate.networks import Architecture, Features, fitted, moved, network_for, resized
+from figment.nn.features import Architecture, Features, fitted, moved, network_for, resized
 
 ROWS = 60_000
 BATCH = 128

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.evaluate import cache, classifier
-from figment.evaluate.networks import Features, fitted, network_for, resized
+from figment.nn.features import SHIPPED, Features, fitted, resized, rgb, shipped
 
 NAMES = {
     "classifier": "a plain convolutional classifier, trained once on the labels of the training split",
@@ -23,7 +22,6 @@ NAMES = {
     "coordinates": "the standardised rows themselves",
 }
 RECIPE = 2  # raised when training of the classifiers changes, so that cached ones are left behind
-FIXED = Path(__file__).with_name("fixed.safetensors")
 BATCH = 512
 
 
@@ -118,24 +116,12 @@ def fixed() -> FeatureNet:
     """The network shipped with figment: pictures of any size, brought to 32x32 RGB. See docs/features.md."""
     import hashlib
 
-    from safetensors.torch import load
-
-    stored = FIXED.read_bytes()
-    tensors = {name: tensor.float() for name, tensor in load(stored).items()}
-    network = network_for("plain", 3, (32, 32), *tensors["head_out.weight"].shape[::-1])
-    network.load_state_dict(tensors)
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = shipped()
 
     def embed(x: Tensor) -> Tensor:
         return network(rgb(resized(x.float().clamp(-1, 1), 32, 32)).to(memory_format=torch.channels_last))
 
-    return FeatureNet("fixed", hashlib.sha256(stored).hexdigest()[:24], embed)
-
-
-def rgb(x: Tensor) -> Tensor:
-    """One or two channels (grey, with alpha): the first, three times; more (RGB, RGBA, others): the first three."""
-    colours = x[:, :1] if x.shape[1] in (1, 2) else x[:, :3]
-    return colours.expand(-1, 3, -1, -1)
+    return FeatureNet("fixed", hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:24], embed)
 
 
 def inception() -> FeatureNet:

@@ -132,6 +132,7 @@ def likelihood(
             figures |= {"nats": _mean(nats), "standard_error": _error(nats)}
         _judge_pictures(figures, nats + volume, dataset)
     else:
+        assert isinstance(x, Vector)
         volume = float(np.log(x.scale).sum())
         figures |= {"nats": _mean(nats) - volume, "standard_error": _error(nats)}
         _judge_rows(figures, dataset)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.data import Dataset, RedrawnSplit
+from figment.core.data import Dataset, NoisySplit
 from figment.evaluate.memorisation import closeness, memorisation
 from figment.evaluate.points import energy_distance
 
@@ -26,7 +26,7 @@ def symptoms(x: Tensor, dataset: Dataset, *, samples: bool = True) -> dict[str, 
         figures |= {"noise": grain_above(x, real), "lattice": lattice(x, real)}
     else:
         figures["noise"] = likeness_to_noise(x, real)
-    if samples and dataset.held_out is not dataset.train and not isinstance(dataset.train, RedrawnSplit):
+    if samples and dataset.held_out is not dataset.train and not isinstance(dataset.train, NoisySplit):
         figures |= copying(x, real, dataset)
     return {f"drawn.{name}": value for name, value in figures.items()}
 

@@ -168,6 +168,8 @@ def _obstacle(model: Model) -> str | None:
     config, x = model.config, model.spec.x
     if not isinstance(x, Image):
         return "it is of rows, not of pictures."
+    if model.spec.text or config.network != "unet":
+        return "it reads captions, or is no U-Net, and UNet2DModel does neither."
     if config.patch != 1:
         return (
             f"its U-Net folds {config.patch} x {config.patch} pixels into channels (model.patch={config.patch}), which "

@@ -91,7 +91,7 @@ def _sheet(stage: Stage, scenes: Mapping[str, Scene], shown: int) -> np.ndarray:
     mean = [x[label == y].mean(0) for y in range(shown)]
     drawn: list[Tensor] = []
     for scene in scenes.values():
-        columns = [draw(scene.model, 2, seed=stage.seed, given={"label": y})[0] for y in range(shown)]
+        columns = [draw(scene.model, 2, seed=stage.seed, given={"label": torch.tensor(y)})[0] for y in range(shown)]
         drawn += [column[i] for i in range(2) for column in columns]
     return stage.dataset.spec.x.to_user(torch.stack([*real, *mean, *drawn]))
 

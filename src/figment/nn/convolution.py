@@ -38,10 +38,11 @@ def halvings(height: int, width: int) -> int:
 
 
 class Pyramid:
-    """The sizes of the levels: sides padded up to a multiple of 2^halvings; channels double, up to 4 x width."""
+    """The sizes of the levels: sides padded up to a multiple of 2^halvings (None: as many as fit the size); channels
+    double, up to 4 x width."""
 
-    def __init__(self, height: int, width: int, channels: int):
-        count = halvings(height, width)
+    def __init__(self, height: int, width: int, channels: int, halved: int | None = None):
+        count = halvings(height, width) if halved is None else halved
         self.padding = (-height % 2**count, -width % 2**count)
         self.bottom = ((height + self.padding[0]) >> count, (width + self.padding[1]) >> count)
         self.channels = [channels * min(2**level, 4) for level in range(max(count, 1))]
@@ -53,14 +54,21 @@ class Pyramid:
 
 
 class Encoder(nn.Module):
-    """`(B, C, H, W)` -> `(B, outputs)`, or `(B, outputs, h, w)` of the lowest level where not `flat`; modulated by an
-    embedding `(B, E)` where there is one."""
+    """`(B, C, H, W)` -> `(B, outputs)`, or `(B, outputs, h, w)` of the lowest level where not `flat`, halved so often
+    (None: as fits the size); modulated by an embedding `(B, E)` where there is one."""
 
     def __init__(
-        self, shape: tuple[int, int, int], outputs: int, width: int, blocks: int, embedding: int = 0, flat: bool = True
+        self,
+        shape: tuple[int, int, int],
+        outputs: int,
+        width: int,
+        blocks: int,
+        embedding: int = 0,
+        flat: bool = True,
+        halved: int | None = None,
     ):
         super().__init__()
-        pyramid = Pyramid(*shape[1:], width)
+        pyramid = Pyramid(*shape[1:], width, halved)
         self.padding = pyramid.padding
         self.project_in = nn.Conv2d(shape[0], width, *((4, 2, 1) if pyramid.halved else (3, 1, 1)))
         layers: list[nn.Module] = []
@@ -92,10 +100,17 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, shape: tuple[int, int, int], width: int, blocks: int, embedding: int = 0, flat: bool = True
+        self,
+        inputs: int,
+        shape: tuple[int, int, int],
+        width: int,
+        blocks: int,
+        embedding: int = 0,
+        flat: bool = True,
+        halved: int | None = None,
     ):
         super().__init__()
-        pyramid = Pyramid(*shape[1:], width)
+        pyramid = Pyramid(*shape[1:], width, halved)
         self.size = shape[1:]
         self.bottom = (pyramid.channels[-1], *pyramid.bottom)
         self.project_in = nn.Linear(inputs, pyramid.features) if flat else nn.Conv2d(inputs, pyramid.channels[-1], 1)

@@ -12,6 +12,9 @@ from figment.nn.attention import Pointwise, SelfAttention
 from figment.nn.embeddings import TimeEmbedding
 from figment.nn.normalisation import GroupNorm
 from figment.nn.resample import UpConv
+from figment.nn.text import CrossAttention
+
+READING = 32  # channels of a head of attention to words
 
 
 class UNet(nn.Module):
@@ -21,8 +24,9 @@ class UNet(nn.Module):
     Level i has `width * multipliers[i]` channels and half the resolution of level i - 1: `blocks` residual blocks on
     the way down and one more on the way up, each followed by self-attention where i is in `attention`, as the middle
     always has; `head_width` channels a head, 0: no attention at all. `patch` > 1 folds patch x patch pixels into
-    channels at the entrance. Any H and W: padded to what the levels need, then cropped. Without `timed`, t is None and
-    nothing modulates; without `skips`, what the way up gets from the way down is 0.
+    channels at the entrance. With `words` > 0 each block is also followed by attention to the words `(B, L, words)` of
+    a text. Any H and W: padded to what the levels need, then cropped. Without `timed`, t is None and nothing
+    modulates; without `skips`, what the way up gets from the way down is 0.
 
     With `patch=1` the layout is that of diffusers' `UNet2DModel` (benchmarks/peers.py has the mapping).
     Ronneberger et al., "U-Net" (2015); Ho et al., "Denoising diffusion probabilistic models" (2020); Dhariwal & Nichol,
@@ -40,6 +44,7 @@ class UNet(nn.Module):
         head_width: int = 64,
         patch: int = 1,
         embedding: int = 0,
+        words: int = 0,
         timed: bool = True,
         skips: bool = True,
     ):
@@ -53,7 +58,7 @@ class UNet(nn.Module):
         self.conv_in = nn.Conv2d(channels_in * patch**2, width, 3, padding=1)
 
         def stage(inputs: Sequence[int], outputs: int, attend: bool, resample: nn.Module | None) -> Level:
-            return Level(inputs, outputs, features, head_width if attend else 0, resample)
+            return Level(inputs, outputs, features, head_width if attend else 0, resample, words)
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         passed = [width]
@@ -63,7 +68,7 @@ class UNet(nn.Module):
             self.down.append(stage([passed[-1], *[w] * (blocks - 1)], w, i in attention, halve))
             passed += [w] * (blocks if last else blocks + 1)
         middle = widths[-1]
-        self.middle = Middle(middle, features, head_width)
+        self.middle = Middle(middle, features, head_width, words)
         for i, w in reversed(list(enumerate(widths))):
             inputs = [(w if j else middle) + passed.pop() for j in range(blocks + 1)]
             self.up.append(stage(inputs, w, i in attention, UpConv(w, w) if i else None))
@@ -71,7 +76,9 @@ class UNet(nn.Module):
         self.norm = GroupNorm(width)
         self.conv_out = zeroed(nn.Conv2d(width, channels_out * patch**2, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None, words: Tensor | None = None
+    ) -> Tensor:
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         e = self._modulation(t, embedding)
@@ -81,11 +88,11 @@ class UNet(nn.Module):
             h = h.contiguous(memory_format=torch.channels_last)
         skips = [h]
         for level in self.down:
-            h = level(h, e, skips, descending=True)
-        h = self.middle(h, e)
+            h = level(h, e, words, skips, descending=True)
+        h = self.middle(h, e, words)
         skips = skips if self.skips else [torch.zeros_like(skip) for skip in skips]
         for level in self.up:
-            h = level(h, e, skips, descending=False)
+            h = level(h, e, words, skips, descending=False)
         y = F.pixel_shuffle(self.conv_out(self.norm(h)), self.patch)
         return y[:, :, :height, :width].float()
 
@@ -99,19 +106,32 @@ class UNet(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one resolution, each followed by attention where `head_width` > 0."""
+    """The residual blocks of one resolution, each followed by attention where `head_width` > 0, and by attention to
+    words of so many numbers where `words` > 0."""
 
-    def __init__(self, inputs: Sequence[int], outputs: int, features: int, head_width: int, resample: nn.Module | None):
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        outputs: int,
+        features: int,
+        head_width: int,
+        resample: nn.Module | None,
+        words: int = 0,
+    ):
         super().__init__()
         self.blocks = nn.ModuleList(Block(n, outputs, features) for n in inputs)
         self.attentions = nn.ModuleList(SelfAttention(outputs, head_width) for _ in inputs if head_width)
+        self.readers = nn.ModuleList(CrossAttention(outputs, words, READING) for _ in inputs if words)
         self.resample = resample
 
-    def forward(self, h: Tensor, e: Tensor | None, skips: list[Tensor], descending: bool) -> Tensor:
+    def forward(
+        self, h: Tensor, e: Tensor | None, words: Tensor | None, skips: list[Tensor], descending: bool
+    ) -> Tensor:
         """Puts every intermediate map on `skips` where descending, else takes one from it for every block."""
         for i, block in enumerate(self.blocks):
             h = block(h if descending else torch.cat([h, skips.pop()], dim=1), e)
             h = self.attentions[i](h) if self.attentions else h
+            h = self.readers[i](h, words) if self.readers else h
             if descending:
                 skips.append(h)
         if self.resample is not None:
@@ -122,13 +142,17 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, width: int, features: int, head_width: int):
+    def __init__(self, width: int, features: int, head_width: int, words: int = 0):
         super().__init__()
         self.first, self.second = Block(width, width, features), Block(width, width, features)
         self.attention = SelfAttention(width, head_width) if head_width else nn.Identity()
+        self.reader = CrossAttention(width, words, READING) if words else None
 
-    def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
-        return self.second(self.attention(self.first(h, e)), e)
+    def forward(self, h: Tensor, e: Tensor | None, words: Tensor | None = None) -> Tensor:
+        h = self.attention(self.first(h, e))
+        if self.reader is not None and words is not None:
+            h = self.reader(h, words)
+        return self.second(h, e)
 
 
 class Block(nn.Module):

@@ -18,6 +18,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "with-prior": {"model": {"kind": "with-prior"}, "training": {}},
     "vae": {"model": {"kind": "vae"}, "training": {"lr": 2e-3}},
     "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"batch": 64, "optimiser": "muon", "lr": 2e-3}},
+    "kl-autoencoder": {
+        "model": {"kind": "kl-autoencoder"},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 2e-3},
+    },
     "rbm": {"model": {"kind": "rbm"}, "training": {"lr": 1e-2}},
     "ebm": {"model": {"kind": "ebm"}, "training": {"lr": 1e-3}},
     "gan": {
@@ -41,6 +45,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "diffusion": {
         "model": {"kind": "diffusion"},
+        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+    },
+    "latent-diffusion": {
+        "model": {"kind": "latent-diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
     },
 }

@@ -12,6 +12,7 @@ from figment.data.faces.factors import NAMES, PARTS, factors
 HAIR = {"short": "short {} hair", "spiky": "spiky {} hair", "curly": "curly {} hair", "bun": "{} hair in a bun",
         "pigtails": "{} pigtails", "long": "long {} hair"}  # fmt: skip
 GLASSES = {"none": "no glasses", "round": "round glasses", "square": "red square glasses"}
+WEARING = {"none": "without glasses", "round": "with glasses", "square": "with glasses"}
 SKIN = ((0.25, "fair"), (0.5, "light brown"), (0.75, "brown"), (2, "dark"))
 SMILE = ((-0.5, "sad", "a frown"), (-0.15, "glum", "drooping lips"), (0.15, "calm", "level lips"),
          (0.5, "content", "a slight smile"), (2, "happy", "a broad smile"))  # fmt: skip
@@ -28,16 +29,22 @@ TEMPLATES = (
     "a cartoon person who looks {mood}, with {eyes} eyes, {hair} and {glasses}",
     "on {background}, a person wearing a {shirt} shirt and {glasses}, with {hair} and {smile}",
     "a {width} {mood} face, {skin} skin, {hair}",
+    "{hair}",
+    "{glasses}",
+    "a {mood} face with {glasses}",
+    "somebody with {hair} in a {shirt} shirt",
+    "a person {wearing} before a {background} wall, looking {turn}",
+    "{mood}, with {hair}, {wearing}",
 )
 
 
 def caption(seed: int, index: int, paraphrase: int = 0) -> str:
-    """What face `index` of a seed looks like, in one of eight phrasings. Raises UsageError."""
+    """What face `index` of a seed looks like, in one of its phrasings. Raises UsageError."""
     return captions(factors(seed, [index]), paraphrase)[0]
 
 
 def captions(values: np.ndarray, paraphrase: int = 0) -> list[str]:
-    """What faces with given factors `(N, F)` look like, in one of eight phrasings. Raises UsageError."""
+    """What faces with given factors `(N, F)` look like, in one of their phrasings. Raises UsageError."""
     if not 0 <= paraphrase < len(TEMPLATES):
         raise UsageError(
             f"captions have {len(TEMPLATES)} phrasings, 0 to {len(TEMPLATES) - 1} (asked for: {paraphrase})."
@@ -55,6 +62,7 @@ def _words(row: np.ndarray) -> dict[str, str]:
         "smile": smile,
         "hair": HAIR[level["hair"]].format(level["colour"]),
         "glasses": GLASSES[level["glasses"]],
+        "wearing": WEARING[level["glasses"]],
         "shirt": level["shirt"],
         "background": level["background"],
         **{name: _degree(scale, value[name])[1] for name, scale in degrees.items()},

@@ -9,8 +9,11 @@ import numpy as np
 import pydantic
 
 from figment.core.data import ArraySplit, Classes, Condition, Dataset, Factors, Image, Masks, Spec
+from figment.core.text import TokenizerName, Tokens
 from figment.data import cache, splits
-from figment.data.faces import paint, segmentation, tasks
+from figment.data.captions import TOKENIZER, tokens
+from figment.data.faces import captions, paint, segmentation, tasks
+from figment.data.faces.captions import TEMPLATES
 from figment.data.faces.drawing import SEGMENTS
 from figment.data.faces.factors import COLUMN, FACTORS, PARTS, factors
 from figment.data.selection import SelectedConfig
@@ -33,6 +36,7 @@ class FacesConfig(SelectedConfig):
         "hair", description="the factor that is the class label"
     )
     seed: int = pydantic.Field(0, ge=0, lt=2**63, description="which faces are drawn")
+    tokenizer: TokenizerName = pydantic.Field("words", description=TOKENIZER)
     task: tasks.Name | Literal["none", "parts", "glasses"] = pydantic.Field(
         "none", description="what comes with each face: the picture to start from in a task of translation; a mask; "
         "with glasses, the face of another without"
@@ -48,6 +52,8 @@ class FacesConfig(SelectedConfig):
         x = self._drawn(values, key, "" if plain else f"{self.task} target")
         c: dict[str, dict[str, Any]] = {name: {"attributes": v} | self._labels(v) for name, v in values.items()}
         known: dict[str, Condition] = {"attributes": Factors(factors=FACTORS), **self._classes(c["train"])}
+        known["text"], said = self._captions(values, key)
+        c = {name: c[name] | {"text": said[name]} for name in c}
         if self.task == "parts":
             known["mask"] = Masks(names=SEGMENTS, height=self.size, width=self.size)
             given = self._drawn(values, key, "parts")
@@ -76,6 +82,20 @@ class FacesConfig(SelectedConfig):
 
         folder = cache.cached(splits.fingerprint(key, form) if form else key, make)
         return {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in values}
+
+    def _captions(self, values: dict[str, np.ndarray], key: str) -> tuple[Tokens, dict[str, np.ndarray]]:
+        """The form of the captions, and those of each split, a phrasing after the other, from the cache."""
+
+        def make(folder: Path) -> None:
+            told = list(zip(*(captions(np.concatenate(list(values.values())), k) for k in range(len(TEMPLATES)))))
+            part, stored = tokens(told, np.arange(self.count), self.tokenizer)
+            (folder / "form.json").write_text(part.model_dump_json())
+            for name, split in zip(values, np.split(stored, [self.count])):
+                np.save(folder / f"{name}.npy", split)
+
+        folder = cache.cached(splits.fingerprint(key, "captions", str(TEMPLATES), self.tokenizer), make)
+        part = Tokens.model_validate_json((folder / "form.json").read_text())
+        return part, {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in values}
 
     def _labels(self, values: np.ndarray) -> dict[str, np.ndarray]:
         return {} if self.label == "none" else {"label": values[:, COLUMN[self.label]].astype(np.int64)}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.data import Batch, Image, Latent, Spec, Vector
 from figment.core.model import (
     HasImportance,
     HasMasses,
@@ -135,6 +135,7 @@ class VAE(Model, Learns, HasPosterior, HasPrior, HasImportance, HasMasses):
         assert config.latent and config.width and config.blocks and config.decoder != "auto"
         label = LABEL_WIDTH if spec.label else 0
         self.embedding = LabelEmbedding(spec.label.count + 1, label) if spec.label else None
+        assert not isinstance(spec.x, Latent)
         self.observation = observation(config.decoder, config.sigma, spec.x, spec.name)
         self.measure = self.observation.measure
         channels, *size = spec.x.shape

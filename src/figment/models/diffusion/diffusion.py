@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.data import Batch, Image, Latent, Spec, Vector
+from figment.core.errors import UsageError
 from figment.core.model import (
+    MISSING,
     CanComplete,
     CanDenoise,
     Denoised,
@@ -35,7 +37,10 @@ from figment.models.diffusion.prediction import Prediction, PredictionName
 from figment.models.diffusion.sampling import Drawn, Solved, sampler
 from figment.models.diffusion.sampling import Sampling as Choices
 from figment.models.diffusion.schedule import ScheduleName, path, warning
+from figment.models.diffusion.text import reader
+from figment.nn.dit import DiT
 from figment.nn.embeddings import LabelEmbedding
+from figment.nn.text import summary
 from figment.nn.unet import UNet
 
 PICTURES: dict[str, dict[str, Any]] = {  # what a size stands for
@@ -50,6 +55,13 @@ ROWS: dict[str, dict[str, Any]] = {
     "base": {"width": 256, "blocks": 4},
     "large": {"width": 512, "blocks": 6},
 }
+PATCHES: dict[str, dict[str, Any]] = {  # of network=dit
+    "tiny": {"width": 64, "blocks": 2, "patch": 2},
+    "small": {"width": 192, "blocks": 6, "patch": 2},
+    "base": {"width": 384, "blocks": 12, "patch": 2},
+    "large": {"width": 768, "blocks": 12, "patch": 2},
+}
+TEXTS = {"tiny": (64, 1), "small": (128, 2), "base": (256, 4), "large": (512, 6)}  # width and layers of what reads them
 FLOOR = 5e-3  # signal left at t = 1 where the noise is what the network predicts
 
 
@@ -60,9 +72,16 @@ class DiffusionConfig(ModelConfig):
     """A denoiser: path from data to noise, what the network predicts, and how its errors are weighed."""
 
     kind: Literal["diffusion"] = "diffusion"
-    accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
-    conditions = ("label",)
+    accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector, Latent)
+    conditions = ("label", "text")
 
+    condition: Literal["auto", "label", "text"] = pydantic.Field(
+        "auto", description="what it is told of x: labels or captions (auto: labels where the data has some)"
+    )
+    network: Literal["unet", "dit"] = pydantic.Field("unet", description="of pictures; dit: a transformer of patches")
+    encoder: str | None = pydantic.Field(
+        None, description="captions are read by this folder's Hugging Face encoder (None: one trained along)"
+    )
     schedule: ScheduleName = pydantic.Field("straight", description="how signal gives way to noise")
     steps: int = pydantic.Field(1000, ge=2, le=100_000, description="noising steps of the schedule; straight has none")
     rescale: bool = pydantic.Field(True, description="betas times 1000 / steps: without it few steps leave signal over")
@@ -83,9 +102,20 @@ class DiffusionConfig(ModelConfig):
     blocks: int | None = pydantic.Field(None, ge=1, le=16, description="blocks a level (None: by size)")
     patch: int | None = pydantic.Field(None, ge=1, le=16, description="pixels folded into channels (None: by size)")
 
+    def adapt(self, spec: Spec) -> Spec:
+        spec = super().adapt(spec)
+        rows, c = isinstance(spec.x, Vector), dict(spec.c)
+        if self.condition == "text" and self.conditional and (rows or spec.text is None):
+            raise UsageError(f"model.condition=text: {spec.name} has no {MISSING['text']}.")
+        unheard = "label" if self.condition == "text" or (self.condition == "auto" and not spec.label) else "text"
+        for key in (unheard, "text") if rows else (unheard,):
+            c.pop(key, None)
+        return spec.model_copy(update={"c": c})
+
     def build(self, spec: Spec) -> Diffusion:
         spec = self.adapt(spec)
-        sizes = (ROWS if isinstance(spec.x, Vector) else PICTURES)[self.size]
+        by_size = ROWS if isinstance(spec.x, Vector) else PICTURES if self.network == "unet" else PATCHES
+        sizes = by_size[self.size]
         model = Diffusion(self.model_copy(update={k: getattr(self, k) or v for k, v in sizes.items()}), spec)
         if remark := warning(model.schedule):
             warnings.warn(remark, stacklevel=2)
@@ -113,6 +143,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
         self.prediction = Prediction(config.prediction)
         self.network, embedding = _network(config, spec)
         self.label_embed = LabelEmbedding(spec.label.count + 1, embedding) if spec.label else None
+        self.text = reader(spec.text, config.encoder, *TEXTS[config.size]) if spec.text else None
 
     def players(self) -> Sequence[Player]:
         return [Player("denoiser", [self], self.loss)]
@@ -153,19 +184,33 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
         shape = (-1, *[1] * (x.ndim - 1))
         return self.schedule.alpha(t).view(shape), self.schedule.sigma(t).view(shape)
 
+    def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.text is None or "text" not in c or c["text"].is_floating_point():
+            return dict(c)
+        return {**c, "text": self.text(c["text"])}
+
+    def _told(self, c: Mapping[str, Tensor], like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What the network hears of the conditions: an embedding `(B, E)`, and the words `(B, L, W)` of texts."""
+        if self.label_embed is not None:
+            return self.label_embed(self.spec.labels(c, like.shape[0], like.device)), None
+        if self.text is None:
+            return None, None
+        words = self.prepared(c).get("text", like.new_zeros(like.shape[0], 1, self.text.width))
+        return summary(words), words
+
     def _predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        if self.label_embed is None:
-            return self.network(x_t, t, None)
-        return self.network(x_t, t, self.label_embed(self.spec.labels(c, x_t.shape[0], x_t.device)))
+        return self.network(x_t, t, *self._told(c, x_t))
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         alpha, sigma = self._rates(t, x_t)
         return Denoised(self.prediction.clean(self._predict(x_t, t, c), x_t, alpha, sigma))
 
     def bound(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        assert not isinstance(self.spec.x, Latent)
         return variational_bound(self, self.spec.x, x, c, terms=16)
 
     def flow_log_likelihood(self, x: Tensor, c: Mapping[str, Tensor], steps: int) -> Tensor:
+        assert not isinstance(self.spec.x, Latent)
         return flow_log_likelihood(self, self.spec.x, x, c, steps)
 
     def with_sampling(self, sampling: Choices) -> Drawn | Solved:
@@ -185,12 +230,20 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
 
 
 def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
-    """The network and the width of its condition embedding."""
+    """The network and the width of a label's embedding."""
     assert config.width and config.blocks
-    embedding = config.width if spec.label else 0
     if isinstance(spec.x, Vector):
+        embedding = config.width if spec.label else 0
         return RowDenoiser(spec.x.dimensions, config.width, config.blocks, embedding), config.width
-    assert config.multipliers and config.patch
+    assert config.patch
     both = (spec.x.channels, spec.x.channels)
-    network = UNet(*both, config.width, config.multipliers, config.blocks, patch=config.patch, embedding=embedding)
-    return network, config.width
+    words = TEXTS[config.size][0] if spec.text else 0
+    told: dict[str, Any] = {
+        "patch": config.patch,
+        "embedding": words or (config.width if spec.label else 0),
+        "words": words,
+    }
+    if config.network == "dit":
+        return DiT(*both, config.width, config.blocks, **told), config.width
+    assert config.multipliers
+    return UNet(*both, config.width, config.multipliers, config.blocks, **told), config.width

@@ -31,13 +31,19 @@ class Guided(CanDenoise):
         interval: tuple[float, float] = (0.0, 1.0),
         rescale: float = 0.0,
     ):
-        self.denoiser, self.weight, self.spec, self.negative = denoiser, weight, spec, negative or {}
+        self.denoiser, self.weight, self.spec = denoiser, weight, spec
+        with torch.no_grad():
+            self.negative = denoiser.prepared({key: value[None] for key, value in (negative or {}).items()})
         self.interval, self.rescale = interval, rescale
         self.schedule = denoiser.schedule
+
+    def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self.denoiser.prepared(c)
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         if not self.interval[0] <= float(t[0]) <= self.interval[1]:
             return self.denoiser.denoise(x_t, t, c)
+        c = self.prepared(c)
         empty = self.spec.nulled(c, torch.ones(len(x_t), dtype=torch.bool, device=x_t.device))
         other = empty | {key: self._instead(key, c[key]) for key in self.negative}
         both = {k: torch.cat([v, other[k]]) for k, v in c.items()}
@@ -46,8 +52,9 @@ class Guided(CanDenoise):
         return Denoised(_respread(mean, given, self.rescale) if self.rescale else mean)
 
     def _instead(self, key: str, like: Tensor) -> Tensor:
-        """A negative condition for each item, in the form of those given: labels, or weights of labels."""
-        value, part = self.negative[key].to(like.device).expand(len(like)), self.spec.c[key]
+        """A negative condition for each item, in the form of those given: as they are, or weights of labels."""
+        value, part = self.negative[key].to(like.device), self.spec.c[key]
+        value = value.expand(len(like), *value.shape[1:])
         return part.soft(value) if isinstance(part, Classes) and like.is_floating_point() else value
 
 

@@ -17,7 +17,7 @@ class RowDenoiser(nn.Module):
         self.condition_embed = nn.Linear(embedding, width) if embedding else None
         self.body = MLP(dimensions, dimensions, width, depth, embedding=width, zero=True)
 
-    def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: None = None) -> Tensor:
         e = self.time_embed(t)
         if self.condition_embed is not None and embedding is not None:
             e = e + self.condition_embed(embedding)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from figment.core.config import Config
-from figment.core.data import Image, Spec
+from figment.core.data import Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, HasPrior, Projection
 from figment.core.noise import Noise
@@ -47,7 +47,9 @@ class Sampling(Config):
     )
     steps: int = pydantic.Field(16, ge=1, le=1000, description="steps from noise to data")
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="how far to push towards the condition; 1 is none")
-    negative: int | None = pydantic.Field(None, ge=0, description="with guidance, the label to push away from")
+    negative: str | int | None = pydantic.Field(
+        None, description="with guidance, the prompt or the label to push away from"
+    )
     interval: tuple[Time, Time] = pydantic.Field((0.0, 1.0), description="with guidance, the times it acts at")
     rescale: float = pydantic.Field(
         0.0, ge=0, le=1, description="with guidance, how far the contrast is put back to what it is without"
@@ -97,32 +99,35 @@ class Sampling(Config):
 
 def sampler(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> Drawn | Solved:
     """The denoiser as a sampler; also a codec where the steps add no noise. Raises UsageError for guidance without
-    labels, or an unknown negative label."""
+    conditions, or a negative one that is unknown or does nothing."""
     if sampling.guidance != 1:
         if not spec.c:
-            raise UsageError(f"guidance={sampling.guidance} needs labels, and {spec.name} has none. Leave it at 1.")
+            raise UsageError(
+                f"guidance={sampling.guidance} needs labels or captions, and {spec.name} has none. Leave it at 1."
+            )
         negative = _negative(spec, sampling.negative)
         denoiser = Guided(denoiser, sampling.guidance, spec, negative, sampling.interval, sampling.rescale)
+    elif sampling.negative is not None:
+        raise UsageError(f"negative={sampling.negative} does nothing without guidance: add --guidance 4.")
     return (Solved if sampling.deterministic else Drawn)(denoiser, spec, sampling)
 
 
-def _negative(spec: Spec, label: int | None) -> dict[str, Tensor]:
-    if label is None:
+def _negative(spec: Spec, said: str | int | None) -> dict[str, Tensor]:
+    """The condition that is pushed away from: a text where the model reads text, else a label. Raises UsageError."""
+    if said is None:
         return {}
-    if spec.label is None or label >= spec.label.count:
-        raise UsageError(f"negative={label}: {spec.name} has no such label.")
-    return {"label": torch.tensor(label)}
+    return spec.given(None, str(said)) if spec.text else spec.given(str(said))
 
 
 def _levels(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> list[Level]:
     """Of many pixels much is decided while there is much noise: there pictures get more of the steps."""
-    grid = sampling.grid or ("shifted" if isinstance(spec.x, Image) else "uniform")
+    grid = sampling.grid or ("uniform" if isinstance(spec.x, Vector) else "shifted")
     return levels(denoiser.schedule, sampling.steps, grid, sampling.shift)
 
 
 def _mean(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
     """E[x | x_t, c] as a function of x_t and its level."""
-    clip = sampling.clip and isinstance(spec.x, Image)
+    clip, c = sampling.clip and isinstance(spec.x, Image), denoiser.prepared(c)
 
     def mean(x: Tensor, at: Level) -> Tensor:
         y = denoiser.denoise(x, x.new_full((len(x),), at.t), c).mean

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from importlib.resources import files
 from itertools import pairwise
 from typing import Literal
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SHIPPED = files("figment.nn").joinpath("fixed.safetensors")
 Architecture = Literal["plain", "residual"]
 SIDE = 32
 
@@ -31,6 +34,37 @@ def network_for(architecture: Architecture, channels: int, size: tuple[int, int]
     """A feature network for `(B, channels, *size)` with a linear head of `out` values."""
     trunk = Plain(channels, size, features) if architecture == "plain" else Residual(channels, size, features)
     return Features(trunk, features, out)
+
+
+def shipped() -> Features:
+    """The network that comes with figment, frozen, for pictures `(B, 3, 32, 32)`. See docs/features.md."""
+    from safetensors.torch import load
+
+    tensors = {name: tensor.float() for name, tensor in load(SHIPPED.read_bytes()).items()}
+    network = network_for("plain", 3, (SIDE, SIDE), *tensors["head_out.weight"].shape[::-1])
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def rgb(x: Tensor) -> Tensor:
+    """One or two channels (grey, with alpha): the first, three times; more (RGB, RGBA, others): the first three."""
+    colours = x[:, :1] if x.shape[1] in (1, 2) else x[:, :3]
+    return colours.expand(-1, 3, -1, -1)
+
+
+def perceptual_distance(network: Features, x: Tensor, y: Tensor) -> Tensor:
+    """Mean over places of |f(x) - f(y)|^2, f the features of unit length there, summed over the layers of a plain
+    network: pictures `(B, C, H, W)` twice, of any size -> `(B,)`.
+
+    Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric" (2018), unweighted.
+    """
+    assert isinstance(network.trunk, Plain)
+    total = x.new_zeros(len(x))
+    both = rgb(torch.cat([x, y])).contiguous(memory_format=torch.channels_last)
+    for layer in network.trunk.maps(both):
+        mine, theirs = F.normalize(layer.float(), dim=1, eps=1e-4).chunk(2)
+        total = total + (mine - theirs).square().sum(1).mean((1, 2))
+    return total
 
 
 class Features(nn.Module):
@@ -59,10 +93,15 @@ class Plain(nn.Module):
         cells = math.prod(math.ceil(side / (1 << stages)) for side in size)
         self.dense = nn.Linear(widths[-1] * cells, features)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> Iterator[Tensor]:
+        """The map after each convolution, from fine to coarse."""
         for convolution, norm in zip(self.convolutions, self.norms):
             x = F.relu(norm(F.max_pool2d(convolution(x), 2, ceil_mode=True)))
-        return F.relu(self.dense(x.flatten(1)))
+            yield x
+
+    def forward(self, x: Tensor) -> Tensor:
+        *_, last = self.maps(x)
+        return F.relu(self.dense(last.flatten(1)))
 
 
 class Residual(nn.Module):

@@ -1,0 +1,132 @@
+"""A transformer of patches: pictures in, pictures of the same size out, modulated by time and a condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from figment.nn.embeddings import TimeEmbedding, sinusoids
+from figment.nn.text import with_silence
+
+
+class DiT(nn.Module):
+    """`(B, channels_in, H, W)`, t `(B,)`, embedding `(B, E)`, words `(B, L, words)` -> float32
+    `(B, channels_out, H, W)`, zero at the start.
+
+    `depth` blocks over patches of patch x patch pixels; any H and W: padded to a multiple of it, then cropped. Time and
+    embedding shift, scale and gate each block (adaLN-zero); patches attend to each other and to words at once. Peebles
+    & Xie, "Scalable diffusion models with transformers" (2023); Esser et al., "Scaling rectified flow transformers for
+    high-resolution image synthesis" (2024).
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        width: int,
+        depth: int,
+        patch: int = 2,
+        head_width: int = 32,
+        embedding: int = 0,
+        words: int = 0,
+    ):
+        super().__init__()
+        self.width, self.multiple = width, patch
+        self.time_embed = TimeEmbedding(width, width)
+        self.condition_embed = nn.Linear(embedding, width) if embedding else None
+        self.patches_in = nn.Linear(channels_in * patch**2, width)
+        self.words_in = nn.Linear(words, width, bias=False) if words else None
+        self.blocks = nn.ModuleList(Block(width, max(1, width // head_width)) for _ in range(depth))
+        self.modulation = nn.Linear(width, 2 * width)
+        self.patches_out = nn.Linear(width, channels_out * patch**2)
+        for layer in (self.modulation, self.patches_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: Tensor | None = None) -> Tensor:
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        e = self.time_embed(t)
+        if self.condition_embed is not None and embedding is not None:
+            e = e + self.condition_embed(embedding)
+        e = F.silu(e)
+        patches = F.pixel_unshuffle(x, self.multiple)
+        rows, columns = patches.shape[2:]
+        h = self.patches_in(patches.flatten(2).mT) + places(rows, columns, self.width, x.device)
+        text = heard = None
+        if self.words_in is not None and words is not None:
+            text, heard = with_silence(words)
+            text = self.words_in(text)
+        for block in self.blocks:
+            h = block(h, e, text, heard)
+        scale, shift = self.modulation(e)[:, None].chunk(2, dim=2)
+        h = self.patches_out(F.layer_norm(h, (self.width,)) * (1 + scale) + shift)
+        y = F.pixel_shuffle(h.mT.unflatten(2, (rows, columns)), self.multiple)
+        return y[:, :, :height, :width].float()
+
+
+class Block(nn.Module):
+    """h + g attention(m(h)), then h + g' W2 gelu(W1 m'(h)), m a modulated normalisation, the gates g = 0 at first."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attention = JointAttention(width, heads)
+        self.first, self.second = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, h: Tensor, e: Tensor, text: Tensor | None, heard: Tensor | None) -> Tensor:
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(e)[:, None].chunk(6, dim=2)
+        size = h.shape[2:]
+        h = h + gate_1 * self.attention(F.layer_norm(h, size) * (1 + scale_1) + shift_1, text, heard)
+        y = F.layer_norm(h, size) * (1 + scale_2) + shift_2
+        return h + gate_2 * self.second(F.gelu(self.first(y), approximate="tanh"))
+
+
+class JointAttention(nn.Module):
+    """Patches `(B, N, width)` attend to each other and, in the same softmax, to words `(B, L + 1, width)` of which
+    `heard` `(B, L + 1)` may be attended to; queries and keys have unit root mean square."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.words = nn.Linear(width, 2 * width, bias=False)
+        self.project = nn.Linear(width, width)
+
+    def _parts(self, h: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `(B, heads, tokens, d)`."""
+        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = unit(q), unit(k)
+        if text is not None:
+            more, told = self.words(text).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            k, v = torch.cat([k, unit(more)], 2), torch.cat([v, told], 2)
+        return q, k, v
+
+    def _mask(self, h: Tensor, heard: Tensor | None) -> Tensor | None:
+        return None if heard is None else F.pad(heard, (h.shape[1], 0), value=True)[:, None, None]
+
+    def weights(self, h: Tensor, text: Tensor, heard: Tensor) -> Tensor:
+        """How much each patch attends to each word and, last, to silence: `(B, heads, N, L + 1)`."""
+        q, k, _ = self._parts(h, text)
+        scores = (q @ k.mT * q.shape[3] ** -0.5).masked_fill(~self._mask(h, heard), -torch.inf)  # type: ignore[operator]
+        return scores.softmax(3)[..., h.shape[1] :]
+
+    def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
+        y = F.scaled_dot_product_attention(*self._parts(h, text), attn_mask=self._mask(h, heard))
+        return self.project(y.transpose(1, 2).flatten(2))
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / sqrt(mean of squares over the last dimension)."""
+    return F.rms_norm(x, x.shape[-1:])
+
+
+def places(height: int, width: int, channels: int, device: torch.device) -> Tensor:
+    """Sinusoids of the row and of the column of each place: `(height width, channels)`."""
+    half = channels // 2 + channels // 2 % 2
+    row, column = (sinusoids(torch.arange(n, device=device) / 1000, half) for n in (height, width))
+    both = torch.cat([row[:, None].expand(-1, width, -1), column.expand(height, -1, -1)], 2)
+    return both.flatten(0, 1)[:, :channels]
