@@ -34,7 +34,7 @@ from figment.latent.operations import operations
 from figment.pictures import read_recipe
 from figment.pixels import inversion
 
-KINDS = ("autoencoder", "vae", "with-prior", "gaussian-mixture", "gan", "diffusion")
+KINDS = ("autoencoder", "vae", "with-prior", "gaussian-mixture", "gan", "stylegan", "diffusion")
 FEW = {"diffusion": {"steps": 3}}
 WORDS = {"arithmetic": ("held:1", "+", "0.5*label:3", "-", "held:2")}
 MINE = ("reconstruct", "interpolate", "traverse", "arithmetic", "neighbours")
@@ -123,6 +123,18 @@ def test_training_on_takes_so_many_steps_as_there_are_operations_for(
         assert found["steps"] == expected
         assert found["pretrained"]["accuracy"] == expected / 1000
     assert explore(scene, "probe", (), {**settings, "steps": 7}).figures["trained_on"]["steps"] == 7
+
+
+def test_styles_are_mixed_where_there_are_some(runs: dict[str, Path]) -> None:
+    scene = Scene(runs["stylegan"])
+    figures = explore(scene, "mix", (), {"n": 20, "count": 3}).figures
+    assert 0 <= figures["kept_by_fine"] <= 1
+    assert figures["path_length"]["w"] > 0
+    assert explore(scene, "mix", ["held:1", "sample:0"], {"n": 20, "layer": 2}).figures["layer"] == 2
+    with pytest.raises(UsageError, match="it has 3 layers"):
+        explore(scene, "mix", (), {"layer": 3})
+    with pytest.raises(UsageError, match="figment train stylegan"):
+        explore(Scene(runs["gan"]), "mix")
 
 
 def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:

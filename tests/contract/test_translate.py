@@ -143,6 +143,21 @@ def test_a_classifier_is_attacked(figment: Any, tmp_path: Path) -> None:
         assert code == 2
         assert said in err
     vae = trained("vae", "digits", tmp_path / "vae")
+    words = ("--steps", 3, "-n", 60, "--purify", vae, "--json")
+    _, out, _ = figment("attack", run, "held:0", *words)
+    figures = json.loads(out)
+    assert figures["purified"].keys() == {"n", "clean", "bare", "unaware", "aware"}
+    assert figures["shown"][0].keys() == {"name", "before", "after", "purified"}
+    assert figures["purified"]["aware"] <= figures["purified"]["unaware"]
+    assert figment("attack", run, "held:0", "--target", 3, *words)[0] == 0
+    for words, said in (
+        (["--purify", run], "does not purify"),
+        (["--purify", tmp_path / "none"], "no run"),
+        (["--purify", vae, "--level", 1], "level"),
+    ):
+        code, _, err = figment("attack", run, *words)
+        assert code == 2
+        assert said in err
     code, _, err = figment("attack", vae)
     assert (code, "figment train classifier" in err) == (2, True)
     assert figment("translate", vae, "x.png")[0] == 2

@@ -22,6 +22,13 @@ def attack(
     steps: Annotated[int, typer.Option(min=1, help="Of iterative and pgd.")] = 20,
     restarts: Annotated[int, typer.Option(min=1, help="Random places that pgd starts from.")] = 1,
     target: Annotated[str | None, typer.Option(help="Make it read this label (without: any other).")] = None,
+    purify: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run of autoencoder, vae or diffusion that pictures pass first."),
+    ] = None,
+    level: Annotated[
+        float, typer.Option(help="With --purify of diffusion: the time up to which noise is added.")
+    ] = 0.5,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Held-out items to measure, at most.")] = 500,
     data: Annotated[str | None, typer.Option(help="Other data than the run's own.")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture (default: RUN-attack.png).")] = None,
@@ -38,11 +45,18 @@ def attack(
     from figment.explorer.files import destination, save
     from figment.explorer.scene import Scene
     from figment.pixels.attacks import Attack
+    from figment.pixels.purification import Purification
 
     settings = {"method": method, "norm": norm, "eps": eps, "steps": steps, "restarts": restarts}
-    way, out = parse(Attack, settings), destination(run, "attack", out)
+    way, out, purification = (
+        parse(Attack, settings),
+        destination(run, "attack", out),
+        parse(Purification, {"level": level}),
+    )
     scene = Scene(run, data=data, seed=seed, device=_device(device), watch=counting)
-    found = attacked(scene, images or (), way, target, n)
+    found = attacked(scene, images or (), way, target, n, purify, purification)
+    if purify is not None:
+        settings |= {"purify": str(purify), "level": level}
     written = save(found, run, out, {"action": "attack", **settings, "target": target, "n": n, "seed": seed})
     figures = {"action": "attack", **settings, **found.figures, "pictures": [str(path) for path in written]}
     if as_json:
@@ -51,4 +65,5 @@ def attack(
     shown = figures.pop("shown")
     show_figures(figures)
     for row in shown:
-        typer.echo(f"{row['name']:24} {row['before']:14} -> {row['after']}")
+        name, *verdicts = row.values()
+        typer.echo(f"{name:24} {' -> '.join(f'{verdict:14}' for verdict in verdicts).rstrip()}")

@@ -20,6 +20,7 @@ ACTIONS = {
     "map": "[--color NAME]: where the data lies among codes, whose area is how large, where nothing is",
     "attribute": "NAME, or --positive FOLDER --negative FOLDER: one attribute turned up and down",
     "arithmetic": "A + B - C: sums of codes, with weights as in 0.5*A",
+    "mix": "[IMAGE ...]: stylegan: the coarse styles of one picture, the fine ones of another",
     "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
     "compress": "what its codes cost in bytes, beside principal components and JPEG",
     "terms": "diffusion: what each step of the chain from data to noise adds to the bound",

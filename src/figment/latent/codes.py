@@ -86,7 +86,7 @@ class Codec:
             raise UsageError(f"'{kind}' has codes only without fresh noise: leave the sampler out, or set eta=0.")
         raise UsageError(
             f"'{kind}' has no codes: nothing in it decodes. These families do: autoencoder, vae, with-prior, "
-            "gaussian-mixture, gda, ppca, vq-vae, gan, flow, diffusion."
+            "gaussian-mixture, gda, ppca, vq-vae, gan, stylegan, flow, diffusion."
         )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,6 +91,33 @@ class Encoder(nn.Module):
             h = layer(h, embedding) if isinstance(layer, Residual) else layer(F.silu(h))
         h = F.silu(h)
         return self.project_out(h.flatten(1) if self.flat else h).float()
+
+
+class Rectified(nn.Module):
+    """`(B, C, H, W)` -> float32 `(B, outputs)`: 4x4 convolutions of stride 2 and a dense layer, all with rectifiers.
+
+    A rectifier is exactly 0 below its threshold, so that changes which stay below it are gone, not small: trained
+    against attacks, it withstands them after a tenth of the steps that a smooth unit takes. The network of Wong, Rice &
+    Kolter, "Fast is better than free: revisiting adversarial training" (2020), for pictures of any size.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], outputs: int, width: int):
+        super().__init__()
+        pyramid = Pyramid(*shape[1:], width)
+        self.padding = pyramid.padding
+        first = nn.Conv2d(shape[0], width, *((4, 2, 1) if pyramid.halved else (3, 1, 1)))
+        deeper = (nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(pyramid.channels))
+        self.convolutions = nn.ModuleList([first, *deeper])
+        self.dense = nn.Linear(pyramid.features, 6 * width)
+        self.project_out = nn.Linear(6 * width, outputs)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        bottom, right = self.padding
+        h = F.pad(x, (0, right, 0, bottom), mode="replicate").contiguous(memory_format=torch.channels_last)
+        for convolution in self.convolutions:
+            h = F.relu(convolution(h))
+        return self.project_out(F.relu(self.dense(h.flatten(1)))).float()
 
 
 class Decoder(nn.Module):

@@ -32,6 +32,12 @@ class Attack(Config):
     steps: int = pydantic.Field(20, ge=1, le=10_000, description="of iterative and pgd")
     restarts: int = pydantic.Field(1, ge=1, le=100, description="random places that pgd starts from")
 
+    @property
+    def rate(self) -> float:
+        """The size of a step: all of eps at once, or such that many lead anywhere within the bound; one from a random
+        place is 1.25 eps (Wong, Rice & Kolter, "Fast is better than free", 2020)."""
+        return self.eps if self.method == "fgsm" else 2.5 / (self.steps + 1) * self.eps
+
 
 def attacked(
     classify: Classify, x: Tensor, y: Tensor, attack: Attack, *, targeted: bool = False, noise: Noise | None = None
@@ -42,13 +48,14 @@ def attacked(
     """
     sign = 1.0 if targeted else -1.0
     best, most = x, torch.full((len(x),), -torch.inf, device=x.device)
-    for turn in range(attack.restarts if attack.method == "pgd" else 1):
+    turns = attack.restarts if attack.method == "pgd" else 1
+    for turn in range(turns):
         delta = _start(x, attack, noise.stream(f"attack-{turn}") if noise else None)
-        steps = 1 if attack.method == "fgsm" else attack.steps
-        rate = attack.eps if attack.method == "fgsm" else max(2.5 / steps, 1e-3) * attack.eps
-        for _ in range(steps):
+        for _ in range(1 if attack.method == "fgsm" else attack.steps):
             gradient = sign * _slope(classify, x + delta, y)
-            delta = projected(x, delta + 2 * rate * direction(gradient, attack.norm), attack)
+            delta = projected(x, delta + 2 * attack.rate * direction(gradient, attack.norm), attack)
+        if turns == 1:
+            return (x + delta).detach()
         with torch.no_grad():
             gain = sign * _said(classify, x + delta, y)
         best = torch.where(_wide(gain > most, x), x + delta, best)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec
-from figment.core.model import CanDecode, CanSample, HasSampling, Loss, Turn
+from figment.core.model import HasPrior, HasSampling, Loss, Turn
 from figment.core.noise import Noise
 from figment.models.adversarial.game import Game, GameConfig
 from figment.nn.style import StyleGenerator, StyleMapping, Synthesis
@@ -129,12 +129,11 @@ class StyleGAN(Game, HasSampling):
         """a + psi (w - a) for all layers: `(B, width)` -> `(B, L, width)`; a is the mean style."""
         return (self.average + truncation * (w - self.average))[:, None].expand(-1, self.synthesis.layers, -1)
 
-    def mixed(self, coarse: Tensor, fine: Tensor, layer: int, c: Mapping[str, Tensor]) -> Tensor:
-        """Pictures whose layers below `layer` follow the styles of codes `coarse` `(B, latent)`, the others `fine`."""
-        label, layers = c.get("label"), self.synthesis.layers
-        below = torch.arange(layers, device=coarse.device)[None, :, None] < layer
-        w = torch.where(below, self.mapping(coarse, label)[:, None], self.mapping(fine, label)[:, None])
-        return self.synthesis(w, w.new_zeros(len(w), self.synthesis.pixels))
+    def mixed(self, coarse: Tensor, fine: Tensor, layer: int) -> Tensor:
+        """Pictures whose layers below `layer` follow the styles `coarse` `(B, L, width)`, the others `fine`."""
+        below = torch.arange(self.synthesis.layers, device=coarse.device)[:, None] < layer
+        w = torch.where(below, coarse, fine)
+        return self.synthesis(w, w.new_zeros(w.shape[0], self.synthesis.pixels))
 
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return self.with_sampling(StyleSampling()).sample(c, noise)
@@ -144,22 +143,25 @@ class StyleGAN(Game, HasSampling):
 
 
 @final
-class Truncated(CanSample, CanDecode):
+class Truncated(HasPrior):
     """Samples whose styles are drawn together towards the mean one: psi = 1 leaves them, 0 makes all alike."""
 
     def __init__(self, model: StyleGAN, sampling: StyleSampling):
         self.model, self.sampling = model, sampling
 
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.model.prior(c, noise)
+
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         grain = noise.stream("decoder").normal((self.model.synthesis.pixels,))
-        return self._drawn(self.model.prior(c, noise), c, grain)
+        return self.model.synthesis(self.styles(self.prior(c, noise), c), grain)
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self._drawn(z, c, z.new_zeros(z.shape[0], self.model.synthesis.pixels))
+        return self.model.synthesis(self.styles(z, c), z.new_zeros(z.shape[0], self.model.synthesis.pixels))
 
-    def _drawn(self, z: Tensor, c: Mapping[str, Tensor], grain: Tensor) -> Tensor:
-        w = self.model.mapping(z, c.get("label"))
-        return self.model.synthesis(self.model.truncated(w, self.sampling.truncation), grain)
+    def styles(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """Styles of codes `(B, latent)`, one for each layer: `(B, L, width)`."""
+        return self.model.truncated(self.model.mapping(z, c.get("label")), self.sampling.truncation)
 
 
 def path_lengths(x: Tensor, w: Tensor) -> Tensor:

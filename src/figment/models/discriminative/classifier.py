@@ -7,12 +7,14 @@ from typing import ClassVar, Literal
 
 import pydantic
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.errors import UsageError
 from figment.core.model import CanClassify, Learns, Loss, Model, ModelConfig, Player, Turn
 from figment.nn.backbone import encoder_for, width_and_blocks
+from figment.nn.convolution import Rectified
 from figment.pixels.attacks import Attack, attacked
 
 RAMP = 0.3  # of the run, over which the attack trained against grows to its full size
@@ -24,8 +26,10 @@ class ClassifierConfig(ModelConfig):
     kind: Literal["classifier"] = "classifier"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
     requires = ("label",)
-    network: Literal["deep", "plain"] = pydantic.Field(
-        "deep", description="convolutions for pictures, a residual perceptron for rows; plain: dense layers only"
+    network: Literal["deep", "rectified", "plain"] | None = pydantic.Field(
+        None,
+        description="deep: residual, with convolutions for pictures; rectified: few convolutions with rectifiers, "
+        "which withstands attacks best; plain: dense layers only (None: deep, for pictures with a defence rectified)",
     )
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels, or units (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="blocks a level, or layers (None: by size)")
@@ -33,13 +37,20 @@ class ClassifierConfig(ModelConfig):
         0.0, ge=0, le=100, description="train on items attacked by this much; black to white is 1 (0: as they are)"
     )
     norm: Literal["linf", "l2"] = pydantic.Field("linf", description="what the attack trained against bounds")
-    attack_steps: int = pydantic.Field(7, ge=1, le=100, description="steps of that attack")
+    attack_steps: int = pydantic.Field(
+        2, ge=1, le=100, description="steps of that attack; a single one is learned by heart"
+    )
 
     def build(self, spec: Spec) -> Classifier:
-        spec = self.adapt(spec)
-        width, blocks = width_and_blocks(spec.x.shape, self.size, plain=self.network == "plain")
-        numbers = {"width": self.width or width, "blocks": self.blocks or blocks}
-        return Classifier(self.model_copy(update=numbers), spec)
+        spec, pictures = self.adapt(spec), isinstance(spec.x, Image)
+        if self.network == "rectified" and not pictures:
+            raise UsageError(
+                f"model.network=rectified is made of convolutions, and {spec.name} has rows: leave it out."
+            )
+        network = self.network or ("rectified" if pictures and self.defence > 0 else "deep")
+        width, blocks = width_and_blocks(spec.x.shape, self.size, plain=network == "plain")
+        chosen = {"network": network, "width": self.width or width, "blocks": self.blocks or blocks}
+        return Classifier(self.model_copy(update=chosen), spec)
 
 
 class Classifier(Model, Learns, CanClassify):
@@ -55,8 +66,12 @@ class Classifier(Model, Learns, CanClassify):
         assert spec.label is not None
         assert config.width
         assert config.blocks
-        plain = config.network == "plain"
-        self.network = encoder_for(spec.x.shape, spec.label.count, config.width, config.blocks, plain=plain)
+        shape, labels, plain = spec.x.shape, spec.label.count, config.network == "plain"
+        self.network: nn.Module
+        if config.network == "rectified" and len(shape) == 3:
+            self.network = Rectified(shape, labels, config.width)
+        else:
+            self.network = encoder_for(shape, labels, config.width, config.blocks, plain=plain)
 
     def players(self) -> Sequence[Player]:
         return [Player("classifier", [self.network], self.loss)]
