@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,18 +17,21 @@ from figment.core.model import CanDenoise, Denoised, Turn
 from figment.core.noise import Noise
 from figment.models.diffusion.bound import variational_bound
 from figment.models.diffusion.chain import chain_terms
-from figment.models.diffusion.diffusion import DiffusionConfig
+from figment.models.diffusion.diffusion import Diffusion, DiffusionConfig
 from figment.models.diffusion.guidance import Guided
+from figment.models.diffusion.mixture import Mixture as Values
 from figment.models.diffusion.ode import flow_log_likelihood
 from figment.models.diffusion.prediction import Prediction
+from figment.models.diffusion.proposal import Proposal
 from figment.models.diffusion.samplers import Step, ancestral, dpm, edm, heun, integrate, level, levels, unipc
 from figment.models.diffusion.sampling import Sampling, sampler, thresholded
 from figment.models.diffusion.schedule import Steps, Straight, path, prior_gap, warning
+from figment.models.diffusion.transition import Transition
 from figment.pixels.known import coarse, grey, pixels
 
 ONE = torch.ones((), dtype=torch.float64)
 SCHEDULES = ["straight", "linear", "quadratic", "cosine", "offset-cosine"]
-PREDICTIONS = ["eps", "x0", "v", "flow"]
+PREDICTIONS = ["eps", "x0", "v", "flow", "mu"]
 
 
 def rows(dimensions: int, classes: int = 0) -> Spec:
@@ -96,16 +100,36 @@ def test_signal_left_at_the_end(schedule, signal):
     assert (warning(schedule) is not None) == (signal > 1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"zero_snr": True}], ids=["plain", "shifted", "zero"])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_schedules_fall(name):
+def test_schedules_fall(name, options):
     t = torch.linspace(0, 1, 501, dtype=torch.float64)
-    schedule = path(name)
+    schedule = path(name, **options)
     assert (schedule.alpha(t).diff() < 0).all()
     assert (schedule.sigma(t).diff() > 0).all()
     assert float(schedule.alpha(t[0])) == 1
     assert float(schedule.sigma(t[0])) == 0
     inner = t[1:-1]
     torch.testing.assert_close(schedule.time(schedule.log_snr(inner)), inner, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_shift_is_so_much_more_noise_at_every_time(name):
+    t = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+    plain, shifted = path(name), path(name, shift=3.0)
+    off = plain.log_snr(t) - shifted.log_snr(t)
+    torch.testing.assert_close(off, torch.full_like(t, 2 * math.log(3)), rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["linear", "quadratic", "cosine", "offset-cosine"])
+def test_zero_terminal_snr(name):
+    """Lin et al. (2024): the first step as it was, nothing left after the last, in between moved and stretched."""
+    plain, zero = path(name), path(name, zero_snr=True)
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)[1:]
+    a, b = plain.alpha(t), zero.alpha(t)
+    assert float(b[-1]) <= 1e-6
+    assert float(b[0]) == pytest.approx(float(a[0]))
+    torch.testing.assert_close(b, (a - a[-1]) * a[0] / (a[0] - a[-1]), rtol=0, atol=1e-6)
 
 
 def test_prior_gap_by_simulation():
@@ -123,26 +147,61 @@ def test_building_on_a_schedule_that_stops_early_warns():
         DiffusionConfig(schedule="linear", steps=100, rescale=False, size="tiny").build(rows(2))
 
 
+def transition(schedule, t: Tensor, steps: int = 1000) -> Transition:
+    before = (t - 1 / steps).clamp(min=0)
+    return Transition(schedule.alpha(t), schedule.sigma(t), schedule.alpha(before), schedule.sigma(before))
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_conversions_invert_and_agree(name):
-    """F4: x comes back from every target to 1e-5, and a wrong target gives the same mean in all four."""
+@pytest.mark.parametrize("options", [{}, {"shift": 3.0}, {"zero_snr": True}], ids=["plain", "shifted", "zero"])
+def test_conversions_invert_and_agree(name, options):
+    """F4: x comes back from every target to 1e-5, and a wrong target gives the same posterior mean in all five."""
     torch.manual_seed(0)
-    schedule = path(name)
-    x, noise, error = torch.randn(3, 200, 4)
-    t = torch.linspace(0.02, 0.98, 200)[:, None]
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    x_t = alpha * x + sigma * noise
+    schedule = path(name, **options)
+    x, noise, error = torch.randn(3, 200, 4, dtype=torch.float64)
+    at = transition(schedule, torch.linspace(0.02, 0.98, 200, dtype=torch.float64)[:, None])
+    x_t = at.alpha * x + at.sigma * noise
     wrong = x + 0.1 * error
     for kind in PREDICTIONS:
         prediction = Prediction(kind)
-        target = prediction.target(x, noise, alpha, sigma)
-        scale = 1 / prediction.precision(alpha, sigma).sqrt().clamp(max=1)
-        back = prediction.clean(target, x_t, alpha, sigma)
-        assert ((back - x).abs() / scale).max() < 1e-5
-        as_target = prediction.target(wrong, (x_t - alpha * wrong) / sigma, alpha, sigma)
-        assert ((prediction.clean(as_target, x_t, alpha, sigma) - wrong).abs() / scale).max() < 1e-4
+        target = prediction.target(x, noise, at)
+        torch.testing.assert_close(prediction.clean(target, x_t, at), x, rtol=0, atol=1e-5)
+        as_target = prediction.target(wrong, (x_t - at.alpha * wrong) / at.sigma, at)
+        back = prediction.clean(as_target, x_t, at)
+        torch.testing.assert_close(back, wrong, rtol=0, atol=1e-5)
+        torch.testing.assert_close(at.share * x_t + at.weight * back, at.share * x_t + at.weight * wrong)
         relative = ((as_target - target) ** 2).sum(1) / ((wrong - x) ** 2).sum(1)
-        torch.testing.assert_close(relative, prediction.precision(alpha, sigma)[:, 0], rtol=2e-2, atol=1e-5)
+        torch.testing.assert_close(relative, prediction.precision(at)[:, 0], rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["eps", "x0", "v", "flow", "mu"])
+def test_in_single_precision_a_conversion_errs_by_rounding_only(kind):
+    """Of mu, the state a step before, the network's error grows a thousandfold on the way to x: why the decks' eps is
+    better."""
+    torch.manual_seed(0)
+    at, schedule = None, path("linear")
+    x, noise = torch.randn(2, 200, 4)
+    at = transition(schedule, torch.linspace(0.02, 0.98, 200, dtype=torch.float64)[:, None])
+    prediction = Prediction(kind)
+    back = prediction.clean(prediction.target(x, noise, at), at.alpha.float() * x + at.sigma.float() * noise, at)
+    scale = 1 / prediction.precision(at).sqrt().clamp(max=1)
+    assert ((back - x).abs() / scale).max() < 1e-5
+
+
+def test_mu_is_the_mean_of_the_posterior():
+    """Of q(x_s | x_t, x), by Bayes' rule on a grid, with its variance beta-tilde; beta is that of q(x_t | x_s)."""
+    schedule, x, x_t = path("linear", 10), 0.4, -0.3
+    at = transition(schedule, torch.tensor(0.6, dtype=torch.float64), 10)
+    grid = torch.linspace(-6, 6, 40_001, dtype=torch.float64)
+    forward = torch.distributions.Normal(grid * at.alpha / at.alpha_before, at.beta.sqrt()).log_prob(torch.tensor(x_t))
+    weight = (torch.distributions.Normal(at.alpha_before * x, at.sigma_before).log_prob(grid) + forward).softmax(0)
+    mean = (weight * grid).sum()
+    torch.testing.assert_close(at.share * x_t + at.weight * x, mean)
+    torch.testing.assert_close(at.beta_tilde, (weight * (grid - mean) ** 2).sum())
+    assert float(at.beta) == pytest.approx(schedule.betas[5])
+    noise = (x_t - at.alpha * x) / at.sigma
+    target = Prediction("mu").target(torch.tensor(x, dtype=torch.float64), noise, at)
+    torch.testing.assert_close(target, mean)
 
 
 SAMPLERS = {
@@ -194,7 +253,7 @@ def test_orders_of_convergence(step, order):
 
     def end(step: Step, steps: int) -> Tensor:
         path = [level(denoiser.schedule, float(t)) for t in torch.linspace(0.9, 0.1, steps + 1)]
-        return integrate(step, lambda x, at: denoiser.denoise(x, x.new_full((64,), at.t), {}).mean, z, path)
+        return integrate(step, lambda x, at: denoiser.denoise(x, x.new_full((64,), at.t), {}), z, path)
 
     exact = end(heun, 600)
     coarse, fine = (float((end(step, steps) - exact).square().mean().sqrt()) for steps in (20, 40))
@@ -352,6 +411,130 @@ def test_the_terms_of_a_chain_bound_a_gaussian(name):
     assert gaps["beta"] < gaps["beta-tilde"], gaps
 
 
+def learned(steps: int, **settings) -> tuple[Diffusion, Batch]:
+    """A small model of rows with a learned variance, trained on points in two clusters of unequal width."""
+    torch.manual_seed(0)
+    near = torch.arange(512)[:, None] % 2
+    x = torch.where(near == 0, -1 + 0.05 * torch.randn(512, 2), 0.8 + 0.4 * torch.randn(512, 2))
+    model = DiffusionConfig(
+        size="tiny", schedule="linear", steps=20, prediction="eps", variance="learned", times="steps", **settings
+    ).build(rows(2))
+    batch, optimiser = Batch(x, {}, np.arange(512)), torch.optim.Adam(model.parameters(), 3e-3)
+    for i in range(steps):
+        optimiser.zero_grad()
+        model.loss(batch, Turn(i, i / steps)).value.backward()
+        optimiser.step()
+    return model, batch
+
+
+def test_the_bound_teaches_the_variance_and_nothing_else():
+    """F5: L_vlb has no gradient with respect to what predicts the mean, and one with respect to the variance."""
+    model, batch = learned(20)
+    t = torch.full((512,), 0.4)
+    at = model._at(t, batch.x)
+    x_t = at.alpha.float() * batch.x + at.sigma.float() * torch.randn(512, 2)
+    raw = model._predict(x_t, t, {}).detach().requires_grad_()
+    found = model._found(raw, x_t, t, at)[1]
+    model._terms(batch.x, replace(found, mean=found.mean.detach()), t, at).sum().backward()
+    mean, variance = raw.grad.chunk(2, 1)
+    assert not mean.any()
+    assert variance.all()
+
+
+def test_a_learned_variance_bounds_more_tightly_than_either_fixed_one():
+    """F5, and the chain's own steps lie between the two fixed ones: v = -1 is beta-tilde, v = 1 beta."""
+    model, batch = learned(150)
+    bounds = {}
+    for spread in ("learned", "beta", "beta-tilde"):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            terms = torch.stack(list(chain_terms(model, model.spec.x, batch.x, {}, 20, spread)))
+        assert float(terms[1:].min()) >= -1e-9
+        bounds[spread] = float(terms.mean(1).sum())
+    assert bounds["learned"] < min(bounds["beta"], bounds["beta-tilde"]) - 0.05, bounds
+    t = torch.tensor([0.05, 0.5, 1.0])
+    at = model._at(t, torch.zeros(3, 2))
+    later = model._at(t.clamp(min=0.1), torch.zeros(3, 2)).beta_tilde
+    for share, expected in ((0.0, torch.maximum(at.beta_tilde, later * (t[:, None] < 0.1))), (1.0, at.beta)):
+        found = at.between_betas(torch.full((3, 1), share), later)
+        torch.testing.assert_close(at.variance("learned", found), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_variance_that_was_not_learned_cannot_be_drawn_with():
+    denoiser = Mixture(torch.zeros(1, 2), 0.5, path("linear"))
+    ways = sampler(denoiser, rows(2), Sampling(sampler="ddpm", variance="learned"))
+    with pytest.raises(UsageError, match="has learned none"):
+        ways.sample({}, Noise(0, range(3)))
+
+
+@pytest.mark.parametrize("spread", ["beta", "beta-tilde", "learned"])
+def test_ancestral_steps_with_each_variance(spread):
+    """Of N(0, 0.3^2) in ten steps: beta-tilde ends too narrow, beta too wide, and the true Var[x | x_t] is exact."""
+    n, steps, deviation = 4000, 10, 0.3
+    schedule = path("linear", steps)
+
+    class Exact(CanDenoise):
+        def __init__(self):
+            self.schedule, self.mean = schedule, Mixture(torch.zeros(1, 2), deviation, schedule)
+
+        def denoise(self, x_t, t, c):
+            ratio = (schedule.alpha(t.double()) / schedule.sigma(t.double()))[:, None] ** 2
+            variance = (deviation**2 / (1 + ratio * deviation**2)).expand(x_t.shape)
+            return Denoised(self.mean.denoise(x_t, t, c).mean, variance)
+
+    options = Sampling(sampler="ddpm", steps=steps, variance=spread)
+    ways = sampler(Exact(), rows(2), options)
+    ways.path = ways.path[:-2]  # up to some noise: the last step of all adds none
+    end = ways.path[-1]
+    exact = (end.alpha**2 * deviation**2 + end.sigma**2) ** 0.5
+    found = float(ways.sample({}, Noise(0, range(n))).std())
+    if spread == "learned":
+        assert found == pytest.approx(exact, rel=0.03)
+    else:
+        assert (found > 1.03 * exact) if spread == "beta" else (found < 0.97 * exact)
+
+
+def test_a_mixture_of_values_by_bayes_rule():
+    """E[x | x_t] and Var[x | x_t] of a value that is black, white or near a grey, against a sum over a fine grid; its
+    masses over the grey levels sum to one."""
+    torch.manual_seed(0)
+    prior = Values.read(torch.randn(5, 11, 1, 1), 1)
+    x_t, alpha, sigma = torch.randn(5, 1, 1, 1), torch.full((5, 1, 1, 1), 0.8), torch.full((5, 1, 1, 1), 0.4)
+    posterior = prior.given(x_t, alpha, sigma)
+    grid = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
+    width = 24 / 24_000
+    for i in range(5):
+        k = slice(2, None)
+        weight, centre, spread = (
+            v[i, :, 0, 0, 0].double() for v in (prior.log_weight.exp(), prior.centre, prior.spread)
+        )
+        density = weight[k, None] * torch.distributions.Normal(centre[k, None], spread[k, None]).log_prob(grid).exp()
+        mass = density.sum(0) * width
+        for edge, share in ((-1, weight[0]), (1, weight[1])):
+            mass[(grid - edge).abs().argmin()] += share
+        mass = mass * torch.distributions.Normal(0.8 * grid, 0.4).log_prob(x_t[i].double().squeeze()).exp()
+        mass = mass / mass.sum()
+        mean = (mass * grid).sum()
+        torch.testing.assert_close(posterior.mean[i].squeeze().double(), mean, rtol=0, atol=1e-4)
+        variance = (mass * (grid - mean) ** 2).sum()
+        torch.testing.assert_close(posterior.variance[i].squeeze().double(), variance, rtol=0, atol=1e-4)
+    value = pictures(1, 1, 1).x
+    levels = value.to_model(np.arange(256, dtype=np.uint8))
+    whole = torch.stack([posterior.log_mass(value, level.expand(5, 1, 1, 1)) for level in levels]).exp().sum(0)
+    torch.testing.assert_close(whole, torch.ones(5, 1, 1, 1), rtol=0, atol=1e-4)
+
+
+def test_a_mixture_is_exact_at_the_ends():
+    """Without noise x is x_t, and black is black; at pure noise nothing is learned from x_t."""
+    prior = Values.read(torch.randn(4, 11, 2, 2, generator=torch.Generator().manual_seed(0)), 1)
+    one = torch.ones(4, 1, 1, 1)
+    x = torch.tensor([-1.0, 1.0, 0.3, -0.6]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    torch.testing.assert_close(prior.given(x, one, 1e-4 * one).mean, x, rtol=0, atol=1e-3)
+    far = prior.given(x, 0 * one, one)
+    torch.testing.assert_close(far.mean, prior.mean)
+    torch.testing.assert_close(far.variance, prior.variance)
+
+
 def test_bound_of_pixels_is_of_a_mass():
     """Never above 0; a denoiser that knows the picture pays for the last noise only, one that knows nothing 8 bits."""
 
@@ -378,35 +561,74 @@ def test_bound_of_pixels_is_of_a_mass():
 @pytest.mark.parametrize("kind", PREDICTIONS)
 @pytest.mark.parametrize("name", ["straight", "linear", "quadratic", "cosine"])
 def test_every_prediction_on_every_schedule(kind, name):
-    """A loss, a bound and a sample, all finite."""
+    """A loss, a bound and a sample, all finite, also with a learned variance."""
     torch.manual_seed(0)
     spec = rows(2, classes=3)
-    model = DiffusionConfig(size="tiny", prediction=kind, schedule=name, weighting="min-snr").build(spec)
+    model = DiffusionConfig(
+        size="tiny", prediction=kind, schedule=name, steps=100, weighting="min-snr", variance="learned", times="steps"
+    ).build(spec)
     batch = Batch(torch.randn(16, 2), {"label": torch.arange(16) % 3}, np.arange(16))
     assert torch.isfinite(model.loss(batch, Turn(0, 0.0)).value)
     assert torch.isfinite(model.bound(batch.x, batch.c)).all()
-    assert torch.isfinite(model.sample(batch.c, Noise(0, range(16)))).all()
+    # an untrained guess of mu is a wild one of x, of which the chain's own steps make mu again
+    ways = model.with_sampling(Sampling(sampler="ddpm", steps=100) if kind == "mu" else Sampling())
+    assert torch.isfinite(ways.sample(batch.c, Noise(0, range(16)))).all()
 
 
 def test_weighted_by_snr_an_error_of_x_counts_as_that_of_the_noise():
-    """x_t fixes one from the other: snr |x - x_hat|^2 = |noise - noise_hat|^2; min-snr is that up to an SNR of 5."""
+    """x_t fixes one from the other: snr |x - x_hat|^2 = |noise - noise_hat|^2; min-snr is that up to an SNR of 5, and
+    elbo half of it for each unit of log-SNR."""
     torch.manual_seed(0)
-    times = torch.linspace(0.05, 0.95, 19)[:, None]
+    times = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)[:, None]
     for kind in PREDICTIONS:
         prediction = Prediction(kind)
         weigh = {
-            name: DiffusionConfig(size="tiny", prediction=kind, weighting=name).build(rows(2))
-            for name in ("snr", "min-snr")
+            name: DiffusionConfig(size="tiny", prediction=kind, weighting=name, times="uniform").build(rows(2))
+            for name in ("snr", "min-snr", "elbo")
         }
-        schedule = weigh["snr"].schedule
-        alpha, sigma = schedule.alpha(times), schedule.sigma(times)
-        x, noise, error = torch.randn(3, 19, 2)
-        off = prediction.target(x + sigma * error, noise - alpha * error, alpha, sigma)
-        squared = (off - prediction.target(x, noise, alpha, sigma)) ** 2
-        for name, most in (("snr", torch.inf), ("min-snr", 5.0)):
+        at = transition(weigh["snr"].schedule, times)
+        alpha, sigma = at.alpha, at.sigma
+        x, noise, error = torch.randn(3, 19, 2, dtype=torch.float64)
+        off = prediction.target(x + sigma * error, noise - alpha * error, at)
+        squared = (off - prediction.target(x, noise, at)) ** 2
+        quiet, loud = weigh["elbo"].ends
+        for name, most, unit in (("snr", torch.inf, 1), ("min-snr", 5.0, 1), ("elbo", torch.inf, (quiet - loud) / 2)):
             snr = (alpha / sigma) ** 2
-            expected = snr.clamp(max=most) * (sigma * error) ** 2
-            torch.testing.assert_close(weigh[name]._weight(alpha, sigma) * squared, expected, rtol=1e-3, atol=1e-5)
+            expected = unit * snr.clamp(max=most) * (sigma * error) ** 2
+            torch.testing.assert_close(weigh[name]._weight(at) * squared, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_weighted_by_elbo_the_loss_is_the_integral_of_the_bound():
+    """With the exact denoiser of a normal: the loss, times D, is what the bound subtracts for noise between its ends,
+    whatever the times are drawn from."""
+    spread, n = 0.6, 4000
+    for times in ("uniform", "importance"):
+        torch.manual_seed(0)
+        model = DiffusionConfig(size="tiny", weighting="elbo", times=times, prediction="x0").build(rows(2))
+        exact = Mixture(torch.zeros(1, 2), spread, model.schedule)
+        model._predict = lambda x_t, t, c: exact.denoise(x_t, t, c).mean  # type: ignore[method-assign]  # noqa: B023
+        x = spread * torch.randn(n, 2)
+        values = torch.stack([model.loss(Batch(x, {}, np.arange(n)), Turn(0, 0.0)).value for _ in range(8)])
+        quiet, loud = model.ends
+        # half of Var[x | x_t] = spread^2 / (1 + SNR spread^2), integrated over the SNR
+        truth = (math.log1p(math.exp(quiet) * spread**2) - math.log1p(math.exp(loud) * spread**2)) / 2
+        assert float(values[1:].mean()) == pytest.approx(truth, rel=0.01), times
+
+
+def test_importance_draws_large_losses_more_often_and_weighs_them_less():
+    """Its density is proportional to the root of the mean square; 1 / q keeps the mean, at a smaller spread."""
+    torch.manual_seed(0)
+    proposal = Proposal()
+    loss = lambda u: 0.05 + 5 * (u > 0.9)  # noqa: E731
+    for _ in range(200):
+        u, _density = proposal.draw(torch.rand(256))
+        proposal.learn(u, loss(u), lambda v: v)
+    u, density = proposal.draw(torch.rand(20_000))
+    assert float((u > 0.9).float().mean()) > 0.6
+    assert float((1 / density).mean()) == pytest.approx(1, rel=0.05)
+    weighed, plain = loss(u) / density, loss(torch.rand(20_000))
+    assert float(weighed.mean()) == pytest.approx(0.55, rel=0.05)
+    assert float(weighed.std()) < 0.5 * float(plain.std())
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 13), (3, 8, 8)])

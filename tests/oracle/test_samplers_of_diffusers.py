@@ -9,7 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from figment.models.diffusion.samplers import Level, Normal, Step, ancestral, dpm, edm, heun, unipc
+from figment.core.model import Denoised
+from figment.models.diffusion.prediction import Prediction
+from figment.models.diffusion.samplers import (
+    Denoise,
+    Level,
+    Normal,
+    Step,
+    ancestral,
+    dpm,
+    edm,
+    heun,
+    levels,
+    unipc,
+)
+from figment.models.diffusion.schedule import Steps
+from figment.models.diffusion.schedule import path as schedule
+from figment.models.diffusion.transition import Spread, Transition
 
 diffusers = pytest.importorskip("diffusers", reason="its schedulers are what ours are compared with")
 SHAPE = (16, 1, 2, 2)
@@ -29,11 +45,15 @@ def draws() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
-def ours(step: Step, path: list[Level], x: Tensor) -> list[Tensor]:
+def exact(x: Tensor, at: Level) -> Denoised:
+    return Denoised(mean(x, at))
+
+
+def ours(step: Step, path: list[Level], x: Tensor, denoise: Denoise = exact) -> list[Tensor]:
     """The states at every level after the first."""
     states, past = [], []
     for here, there in pairwise(path):
-        x, now = step(mean, x, here, there, past)
+        x, now = step(denoise, x, here, there, past)
         past = [*past[-1:], now]
         states.append(x)
     return states
@@ -62,10 +82,37 @@ def test_ddim(eta: float) -> None:
     _by_signal(scheduler, ancestral(eta, fresh()), eta=eta, generator=draws())
 
 
-def test_ddpm() -> None:
-    scheduler = diffusers.DDPMScheduler(clip_sample=False)
+@pytest.mark.parametrize(("kind", "spread"), [("fixed_small", "beta-tilde"), ("fixed_large", "beta")])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_ddpm(kind: str, spread: Spread, prediction: str) -> None:
+    scheduler = diffusers.DDPMScheduler(variance_type=kind, clip_sample=False, prediction_type=prediction)
     scheduler.set_timesteps(STEPS)
-    _by_signal(scheduler, ancestral(1.0, fresh()), generator=draws())
+    _by_signal(scheduler, ancestral(1.0, fresh(), spread), generator=draws())
+
+
+def test_ddpm_with_a_learned_variance() -> None:
+    """The network's second half of channels goes from -1, beta-tilde, to 1, beta; the whole chain, step by step."""
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=STEPS, variance_type="learned_range", clip_sample=False)
+    scheduler.set_timesteps(STEPS)
+    signals = [*scheduler.alphas_cumprod.flip(0).double().tolist(), 1.0]
+    path = [Level(0.0, signal**0.5, (1 - signal) ** 0.5) for signal in signals]
+    steps = {here: Transition.between(here, there) for here, there in pairwise(path)}
+
+    def share(x: Tensor) -> Tensor:
+        return (3 * x).sin()
+
+    def found(x: Tensor, at: Level) -> Denoised:
+        step, least = steps[at], steps[at].beta_tilde or steps[path[-3]].beta_tilde
+        logs = torch.tensor([step.beta, least], dtype=x.dtype).log()
+        variance = ((1 + share(x)) / 2 * logs[0] + (1 - share(x)) / 2 * logs[1]).exp()
+        return Denoised(mean(x, at), (variance - step.beta_tilde) / step.weight**2)
+
+    x, theirs, generator = noise(), [], draws()
+    for t, here in zip(scheduler.timesteps, path):
+        output = torch.cat([(x - here.alpha * mean(x, here)) / here.sigma, share(x)], dim=1)
+        x = scheduler.step(output, t, x, generator=generator).prev_sample
+        theirs.append(x)
+    close(ours(ancestral(1.0, fresh()), path, noise(), found), theirs)
 
 
 def _by_signal(scheduler, step: Step, **options) -> None:
@@ -74,12 +121,16 @@ def _by_signal(scheduler, step: Step, **options) -> None:
     path = [Level(0.0, signal**0.5, (1 - signal) ** 0.5) for signal in signals]
     x, theirs = noise(), []
     for t, at in zip(scheduler.timesteps, path):
-        eps = (x - at.alpha * mean(x, at)) / at.sigma
-        x = scheduler.step(eps, t, x, **options).prev_sample
+        named = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}[scheduler.config.prediction_type]
+        rates = (torch.tensor(rate, dtype=x.dtype) for rate in (at.alpha, at.sigma, 1.0, 0.0))
+        guess = mean(x, at)
+        target = Prediction(named).target(guess, (x - at.alpha * guess) / at.sigma, Transition(*rates))
+        x = scheduler.step(target, t, x, **options).prev_sample
         theirs.append(x)
     close(ours(step, path, noise()), theirs)
 
 
+@pytest.mark.parametrize("karras", [False, True], ids=["own", "karras"])
 @pytest.mark.parametrize(
     ("name", "options", "stochastic"),
     [
@@ -89,8 +140,8 @@ def _by_signal(scheduler, step: Step, **options) -> None:
     ],
     ids=["dpm-solver++", "dpm-solver++sde", "unipc"],
 )
-def test_multistep(name: str, options: dict, stochastic: bool) -> None:
-    scheduler = getattr(diffusers, name)(**options)
+def test_multistep(name: str, options: dict, stochastic: bool, karras: bool) -> None:
+    scheduler = getattr(diffusers, name)(**options, use_karras_sigmas=karras)
     scheduler.set_timesteps(STEPS)
     path = [Level(0.0, 1 / (s * s + 1) ** 0.5, s / (s * s + 1) ** 0.5) for s in scheduler.sigmas.double().tolist()]
     x, theirs, normal = noise(), [], fresh()
@@ -102,10 +153,19 @@ def test_multistep(name: str, options: dict, stochastic: bool) -> None:
     close(ours(step, path, noise()), theirs)
 
 
-@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"])
-def test_in_units_of_the_noise(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("EulerDiscreteScheduler", {}),
+        ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
+        ("EulerAncestralDiscreteScheduler", {}),
+        ("HeunDiscreteScheduler", {}),
+        ("HeunDiscreteScheduler", {"use_karras_sigmas": True}),
+    ],
+)
+def test_in_units_of_the_noise(name: str, options: dict) -> None:
     """Schedulers whose state is x / alpha."""
-    scheduler = getattr(diffusers, name)()
+    scheduler = getattr(diffusers, name)(**options)
     scheduler.set_timesteps(STEPS)
     sigmas = list(dict.fromkeys(scheduler.sigmas.double().tolist()))  # heun names each level twice
     path = [Level(0.0, 1 / (s * s + 1) ** 0.5, s / (s * s + 1) ** 0.5) for s in sigmas]
@@ -141,3 +201,25 @@ def test_on_the_straight_path(name: str) -> None:
     if "Heun" in name:
         theirs = theirs[1::2] + theirs[-1:]
     close(ours(heun if "Heun" in name else ancestral(), path, noise()), theirs)
+
+
+def test_the_grid_of_karras() -> None:
+    """Evenly spaced in (sigma / alpha)^(1/7), as the levels of diffusers' conversion are between their own ends."""
+    scheduler = diffusers.DPMSolverMultistepScheduler(use_karras_sigmas=True)
+    scheduler.set_timesteps(STEPS)
+    grid = levels(schedule("linear"), STEPS, "karras", 1.0)[:-1]
+    places = []
+    for sigmas in (scheduler.sigmas[:-1].double(), torch.tensor([at.sigma / at.alpha for at in grid]).double()):
+        even = sigmas ** (1 / 7)
+        places.append((even - even[-1]) / (even[0] - even[-1]))
+    torch.testing.assert_close(*places, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+@pytest.mark.parametrize("zero", [False, True])
+def test_tables_of_betas(name: str, theirs: str, zero: bool) -> None:
+    scheduler = diffusers.DDIMScheduler(beta_schedule=theirs, rescale_betas_zero_snr=zero)
+    mine = schedule(name, zero_snr=zero)
+    assert isinstance(mine, Steps)
+    times = torch.arange(1, 1001, dtype=torch.float64) / 1000
+    torch.testing.assert_close(mine.alpha(times) ** 2, scheduler.alphas_cumprod.double(), rtol=0, atol=1e-5)

@@ -265,10 +265,14 @@ class HasFlowLikelihood(ABC):
 
 @dataclass(frozen=True)
 class Denoised:
-    """E[x | x_t, c], and Var[x | x_t, c] where it is known: `(B, ...)`."""
+    """E[x | x_t, c], and Var[x | x_t, c] where it is known: `(B, ...)`.
+
+    `posterior` is p(x_i | x_t, c) of each value alone, where that is known: see figment.models.diffusion.mixture.
+    """
 
     mean: Tensor
     variance: Tensor | None = None
+    posterior: Any = None
 
 
 class CanDenoise(ABC):

@@ -47,9 +47,11 @@ class Guided(CanDenoise):
         empty = self.spec.nulled(c, torch.ones(len(x_t), dtype=torch.bool, device=x_t.device))
         other = empty | {key: self._instead(key, c[key]) for key in self.negative}
         both = {k: torch.cat([v, other[k]]) for k, v in c.items()}
-        given, without = self.denoiser.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both).mean.chunk(2)
+        found = self.denoiser.denoise(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        given, without = found.mean.chunk(2)
         mean = torch.lerp(without, given, self.weight)
-        return Denoised(_respread(mean, given, self.rescale) if self.rescale else mean)
+        variance = None if found.variance is None else found.variance.chunk(2)[0]
+        return Denoised(_respread(mean, given, self.rescale) if self.rescale else mean, variance)
 
     def _instead(self, key: str, like: Tensor) -> Tensor:
         """A negative condition for each item, in the form of those given: as they are, or weights of labels."""

@@ -9,13 +9,13 @@ from figment.nn.mlp import MLP
 
 
 class RowDenoiser(nn.Module):
-    """x `(B, D)`, t `(B,)` in [0, 1], embedding `(B, E)` or None -> float32 `(B, D)`, zero at the start."""
+    """x `(B, D)`, t `(B,)` in [0, 1], embedding `(B, E)` or None -> float32 `(B, outputs)`, zero at the start."""
 
-    def __init__(self, dimensions: int, width: int, depth: int, embedding: int = 0):
+    def __init__(self, dimensions: int, outputs: int, width: int, depth: int, embedding: int = 0):
         super().__init__()
         self.time_embed = TimeEmbedding(64, width)
         self.condition_embed = nn.Linear(embedding, width) if embedding else None
-        self.body = MLP(dimensions, dimensions, width, depth, embedding=width, zero=True)
+        self.body = MLP(dimensions, outputs, width, depth, embedding=width, zero=True)
 
     def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: None = None) -> Tensor:
         e = self.time_embed(t)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from figment.core.data import Image, Vector
 from figment.core.model import CanDenoise
-from figment.models.diffusion.bound import LOUD, QUIET, log_likelihood
+from figment.models.diffusion.bound import LOUD, QUIET
+from figment.models.diffusion.decoder import decoded
 from figment.nn.divergence import divergence, signs_for
 from figment.nn.runge_kutta import runge_kutta
 
@@ -19,7 +21,12 @@ QUIETEST = 13.0  # the log-SNR at which rows start: noise of 0.15 % of their spr
 
 
 def flow_log_likelihood(
-    denoiser: CanDenoise, value: Image | Vector, x: Tensor, c: Mapping[str, Tensor], steps: int
+    denoiser: CanDenoise,
+    value: Image | Vector,
+    x: Tensor,
+    c: Mapping[str, Tensor],
+    steps: int,
+    quiet: float | None = None,
 ) -> Tensor:
     """An estimate of log p(x | c) `(B,)` nats: of the density of rows, of the mass of 8-bit pictures.
 
@@ -28,14 +35,14 @@ def flow_log_likelihood(
     """
     if isinstance(value, Vector):
         return flow_log_prob(denoiser, x, c, steps, QUIETEST)
-    quiet, path = QUIET[value.kind], denoiser.schedule
+    quiet, path = QUIET[value.kind] if quiet is None else quiet, denoiser.schedule
     t = path.time(torch.tensor(quiet, dtype=torch.float64))
     s = float(path.sigma(t) / path.alpha(t))
     noise = torch.randn_like(x)
     y = x + s * noise
     with torch.no_grad():
-        mean = denoiser.denoise(float(path.alpha(t)) * y, x.new_full((len(x),), float(t)), c).mean.clamp(-1, 1)
-    given = log_likelihood(value, x, mean, torch.tensor(s)).flatten(1).double().sum(1)
+        found = denoiser.denoise(float(path.alpha(t)) * y, x.new_full((len(x),), float(t)), c)
+    given = decoded(value, x, replace(found, mean=found.mean.clamp(-1, 1)), torch.tensor(s)).double()
     blur = -(noise.double() ** 2 / 2 + math.log(2 * math.pi) / 2 + math.log(s)).flatten(1).sum(1)
     return flow_log_prob(denoiser, y, c, steps, quiet) + given - blur
 

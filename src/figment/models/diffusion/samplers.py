@@ -11,7 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from figment.core.model import Denoised
 from figment.models.diffusion.schedule import Schedule
+from figment.models.diffusion.transition import Spread, Transition
 
 GridName = Literal["uniform", "quadratic", "shifted", "karras"]
 
@@ -32,13 +34,14 @@ class Estimate:
     level: Level
     x: Tensor
     mean: Tensor
+    variance: Tensor | None = None  # Var[x | x_t], where it is known
 
     @property
     def noise(self) -> Tensor:
         return (self.x - self.level.alpha * self.mean) / self.level.sigma
 
 
-Denoise = Callable[[Tensor, Level], Tensor]
+Denoise = Callable[[Tensor, Level], Denoised]
 Normal = Callable[[], Tensor]
 Past = Sequence[Estimate]  # of the last two levels, the later one last
 Step = Callable[[Denoise, Tensor, Level, Level, Past], tuple[Tensor, Estimate]]
@@ -48,14 +51,14 @@ def levels(schedule: Schedule, steps: int, grid: GridName, shift: float) -> list
     """`steps + 1` levels from t = 1 to t = 0.
 
     With u falling evenly from 1 to 0: uniform t = u; quadratic t = u^2; shifted t = shift u / (1 + (shift - 1) u)
-    (Esser et al., "Scaling rectified flow transformers", 2024); karras: (sigma / alpha)^(1/7) falls evenly from 80, or
-    from where the schedule ends, to 0.002, then 0 (Karras et al., "Elucidating the design space of diffusion-based
-    generative models", 2022).
+    (Esser et al., "Scaling rectified flow transformers", 2024); karras: (sigma / alpha)^(1/7) falls evenly from where
+    the schedule ends, or from 160, to 0.002, then 0 (Karras et al., "Elucidating the design space of diffusion-based
+    generative models", 2022: 80 for data of half this spread).
     """
     u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     if grid == "karras":
         end = level(schedule, 1.0)
-        widest = min(80.0, end.sigma / max(end.alpha, 1e-9))
+        widest = min(160.0, end.sigma / max(end.alpha, 1e-9))
         even = torch.linspace(widest ** (1 / 7), 0.002 ** (1 / 7), steps, dtype=torch.float64)
         t = torch.cat([schedule.time(-2 * even.log() * 7), u[-1:]])
         t[0] = 1.0
@@ -79,7 +82,8 @@ def integrate(step: Step, denoise: Denoise, x: Tensor, path: Sequence[Level]) ->
 
 
 def estimate(denoise: Denoise, x: Tensor, at: Level) -> Estimate:
-    return Estimate(at, x, denoise(x, at))
+    found = denoise(x, at)
+    return Estimate(at, x, found.mean, found.variance)
 
 
 def towards(x: Tensor, here: Level, there: Level, mean: Tensor) -> Tensor:
@@ -88,21 +92,23 @@ def towards(x: Tensor, here: Level, there: Level, mean: Tensor) -> Tensor:
     return ratio * x + (there.alpha - here.alpha * ratio) * mean
 
 
-def ancestral(eta: float = 0.0, normal: Normal | None = None) -> Step:
-    """x_t = alpha_t mean + sqrt(sigma_t^2 - s^2) noise + s fresh noise, s = eta times the spread of q(x_t | x_s, x).
+def ancestral(eta: float = 0.0, normal: Normal | None = None, spread: Spread | None = None) -> Step:
+    """x_t = alpha_t mean + sqrt(sigma_t^2 - eta^2 beta_tilde) noise + eta sqrt(variance) fresh noise.
 
-    eta = 1 is DDPM (Ho et al. 2020, algorithm 2) and, in x / alpha, the ancestral rule of Euler; eta = 0 is DDIM (Song
-    et al., "Denoising diffusion implicit models", 2021).
+    The variance is beta_tilde, beta, or what was learned (None: learned where it was, else beta_tilde). eta = 1 is DDPM
+    (Ho et al. 2020, algorithm 2) and, in x / alpha, the ancestral rule of Euler; eta = 0 is DDIM (Song et al.,
+    "Denoising diffusion implicit models", 2021).
     """
 
     def step(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
         now = estimate(denoise, x, here)
         if not eta or normal is None or not there.sigma:
             return towards(x, here, there, now.mean), now
-        added = here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2
-        spread = eta * there.sigma / here.sigma * max(added, 0.0) ** 0.5
-        kept = max(there.sigma**2 - spread**2, 0.0) ** 0.5
-        return there.alpha * now.mean + kept * now.noise + spread * normal(), now
+        back = Transition.between(here, there)
+        chosen = spread or ("beta-tilde" if now.variance is None else "learned")
+        deviation = eta * torch.as_tensor(back.variance(chosen, now.variance)).clamp(min=0).sqrt().to(x)
+        kept = max(there.sigma**2 - eta**2 * back.beta_tilde, 0.0) ** 0.5
+        return there.alpha * now.mean + kept * now.noise + deviation * normal(), now
 
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, final
 
 import pydantic
@@ -12,7 +13,7 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, HasPrior, Projection
+from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, Denoised, HasPrior, Projection
 from figment.core.noise import Noise
 from figment.models.diffusion.completion import completed
 from figment.models.diffusion.guidance import Guided
@@ -31,6 +32,7 @@ from figment.models.diffusion.samplers import (
     levels,
     unipc,
 )
+from figment.models.diffusion.transition import Spread
 
 SamplerName = Literal[
     "dpm-solver++", "dpm-solver++sde", "unipc", "heun", "edm", "ddim", "ddpm", "euler-ancestral"
@@ -55,6 +57,9 @@ class Sampling(Config):
         0.0, ge=0, le=1, description="with guidance, how far the contrast is put back to what it is without"
     )
     eta: float = pydantic.Field(0.0, ge=0, le=1, description="share of fresh noise in ddim's steps (ddpm: always 1)")
+    variance: Spread | None = pydantic.Field(
+        None, description="of fresh noise in ddpm's steps (None: learned where the model has learned it, or beta-tilde)"
+    )
     grid: GridName | None = pydantic.Field(
         None, description="where the steps lie between t = 1 and t = 0 (None: shifted for pictures, uniform for rows)"
     )
@@ -79,7 +84,7 @@ class Sampling(Config):
     def step(self, normal: Normal | None = None) -> Step:
         """From one level to the next; `normal` draws fresh noise of the shape of x."""
         if self.sampler in ("ddim", "ddpm", "euler-ancestral"):
-            return ancestral(self.eta if self.sampler == "ddim" else 1.0, normal)
+            return ancestral(self.eta if self.sampler == "ddim" else 1.0, normal, self.variance)
         return {"dpm-solver++": dpm(), "dpm-solver++sde": dpm(normal), "unipc": unipc, "heun": heun, "edm": edm}[
             self.sampler
         ]
@@ -88,12 +93,12 @@ class Sampling(Config):
         """Network evaluations a sample on this path: where guidance acts, each with and without the condition."""
         spent = 0
 
-        def mean(x: Tensor, at: Level) -> Tensor:
+        def counted(x: Tensor, at: Level) -> Denoised:
             nonlocal spent
             spent += 2 if self.guidance != 1 and self.interval[0] <= at.t <= self.interval[1] else 1
-            return x
+            return Denoised(x)
 
-        integrate(self.step(), mean, torch.zeros(1), path)
+        integrate(self.step(), counted, torch.zeros(1), path)
         return spent
 
 
@@ -125,17 +130,18 @@ def _levels(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> list[Level]
     return levels(denoiser.schedule, sampling.steps, grid, sampling.shift)
 
 
-def _mean(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
-    """E[x | x_t, c] as a function of x_t and its level."""
+def _found(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
+    """What is known of x given x_t and c, as a function of x_t and its level."""
     clip, c = sampling.clip and isinstance(spec.x, Image), denoiser.prepared(c)
 
-    def mean(x: Tensor, at: Level) -> Tensor:
-        y = denoiser.denoise(x, x.new_full((len(x),), at.t), c).mean
+    def found(x: Tensor, at: Level) -> Denoised:
+        known = denoiser.denoise(x, x.new_full((len(x),), at.t), c)
+        y = known.mean
         if sampling.threshold and isinstance(spec.x, Image):
             y = thresholded(y, sampling.threshold)
-        return y.clamp(-1, 1) if clip else y
+        return replace(known, mean=y.clamp(-1, 1) if clip else y)
 
-    return mean
+    return found
 
 
 def thresholded(x: Tensor, share: float) -> Tensor:
@@ -163,15 +169,15 @@ class Drawn(CanSample, CanComplete):
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         step = self.sampling.step(lambda: fresh.normal(shape))
-        mean = _mean(self.denoiser, self.spec, c, self.sampling)
-        return integrate(step, mean, noise.stream("prior").normal(shape), self.path)
+        found = _found(self.denoiser, self.spec, c, self.sampling)
+        return integrate(step, found, noise.stream("prior").normal(shape), self.path)
 
     @torch.no_grad()
     def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         new = lambda: fresh.normal(shape).to(x)  # noqa: E731
-        mean, start = _mean(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
-        return completed(self.sampling.step(new), mean, x, known, start, self.path, self.sampling.times, new)
+        found, start = _found(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
+        return completed(self.sampling.step(new), found, x, known, start, self.path, self.sampling.times, new)
 
 
 @final
@@ -193,7 +199,7 @@ class Solved(HasPrior, CanEncode):
     @torch.no_grad()
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
-        return integrate(self.sampling.step(), _mean(self.denoiser, self.spec, c, self.sampling), z, self.path)
+        return integrate(self.sampling.step(), _found(self.denoiser, self.spec, c, self.sampling), z, self.path)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
@@ -201,4 +207,4 @@ class Solved(HasPrior, CanEncode):
         path = [level(self.denoiser.schedule, FIRST), *(at for at in reversed(self.path) if at.t > FIRST)]
         step = ancestral() if self.sampling.sampler == "ddim" else heun
         unbounded = self.sampling.model_copy(update={"clip": False, "threshold": None})
-        return integrate(step, _mean(self.denoiser, self.spec, c, unbounded), x, path)
+        return integrate(step, _found(self.denoiser, self.spec, c, unbounded), x, path)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 ScheduleName = Literal["straight", "cosine", "offset-cosine", "linear", "quadratic"]
+NOTHING = 1e-7  # a signal rate that float32 does not add to noise, and whose logarithm is finite
 
 
 class Schedule(ABC):
@@ -40,19 +41,21 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Straight(Schedule):
-    """alpha = 1 - (1 - floor) t, sigma = t: the straight path from data to noise.
+    """alpha = 1 - (1 - floor) u, sigma = u: the straight path from data to noise; u = t, or with a `shift` the time
+    u = shift t / (1 + (shift - 1) t) at which there is `shift` times as much noise to a signal.
 
     `floor` is the signal left at t = 1; a network that predicts the noise needs some. Liu et al., "Flow straight and
     fast" (2023); Lipman et al., "Flow matching for generative modeling" (2023).
     """
 
     floor: float = 0.0
+    shift: float = 1.0
 
     def alpha(self, t: Tensor) -> Tensor:
-        return 1 - (1 - self.floor) * t
+        return 1 - (1 - self.floor) * self.sigma(t)
 
     def sigma(self, t: Tensor) -> Tensor:
-        return t
+        return self.shift * t / (1 + (self.shift - 1) * t)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,17 @@ class Steps(Schedule):
         return (-torch.expm1(self._log_signal(t))).sqrt()
 
 
-def path(name: ScheduleName, steps: int = 1000, rescale: bool = True, floor: float = 0.0) -> Schedule:
-    """The schedule of that name.
+def path(
+    name: ScheduleName,
+    steps: int = 1000,
+    rescale: bool = True,
+    floor: float = 0.0,
+    shift: float = 1.0,
+    zero_snr: bool = False,
+) -> Schedule:
+    """The schedule of that name, with `shift` times as much noise to a signal at every t (Hoogeboom et al., "simple
+    diffusion", 2023); with `zero_snr`, signal rates moved and stretched so that none is left at t = 1 (Lin et al.,
+    "Common diffusion noise schedules and sample steps are flawed", 2024), or `floor`.
 
     linear: beta 1e-4 ... 0.02, evenly (Ho et al. 2020); quadratic: its square root evenly; `rescale` multiplies them
     by 1000 / steps, without which a short chain never reaches noise. cosine: alpha^2 = cos^2(pi/2 (t + s) / (1 + s)),
@@ -93,7 +105,7 @@ def path(name: ScheduleName, steps: int = 1000, rescale: bool = True, floor: flo
     2023). straight has no steps.
     """
     if name == "straight":
-        return Straight(floor)
+        return Straight(floor, shift)
     if name in ("linear", "quadratic"):
         power = 1 if name == "linear" else 2
         roots = torch.linspace(1e-4 ** (1 / power), 0.02 ** (1 / power), steps, dtype=torch.float64)
@@ -107,7 +119,16 @@ def path(name: ScheduleName, steps: int = 1000, rescale: bool = True, floor: flo
             angles = torch.linspace(math.acos(0.95), math.acos(0.02), steps, dtype=torch.float64)
             signal = torch.cat([t.new_ones(1), angles.cos() ** 2])
         betas = 1 - signal[1:] / signal[:-1]
-    return Steps(tuple(betas.clamp(max=0.999).tolist()))
+    betas = betas.clamp(max=0.999)
+    if shift != 1 or zero_snr:
+        signal = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+        signal = signal / (signal + shift**2 * (1 - signal))
+        if zero_snr:
+            rate, end = signal.sqrt(), max(floor, NOTHING)
+            rate[1:] = end + (rate[1:] - rate[-1]) * (rate[1] - end) / (rate[1] - rate[-1])
+            signal = rate**2
+        betas = 1 - signal[1:] / signal[:-1]
+    return Steps(tuple(betas.tolist()))
 
 
 def prior_gap(schedule: Schedule, power: float) -> float:
