@@ -35,6 +35,7 @@ MODELS = {
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
     "latent-diffusion": "figment.models.diffusion.latent:LatentDiffusionConfig",
+    "distilled": "figment.models.diffusion.distilled:DistilledConfig",
 }
 DATA = {
     "digits": "figment.data.digits:DigitsConfig",

@@ -56,6 +56,7 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
     "EstimatesLogProb": lambda model, batch: model.log_prob_estimator()(batch.x, batch.c),
     "HasFlowLikelihood": lambda model, batch: model.flow_log_likelihood(batch.x, batch.c, 2),
     "CanDenoise": lambda model, batch: model.denoise(batch.x, torch.full((N,), 0.5), batch.c).mean,
+    "CanJump": lambda model, batch: model.jump(batch.x, torch.full((N,), 0.5), torch.full((N,), 0.2), batch.c),
     "CanComplete": lambda model, batch: model.complete(
         batch.x, pixels((torch.arange(batch.x.shape[-1]).expand_as(batch.x) < 3).float()), batch.c, Noise(0, range(N))
     ),
@@ -67,7 +68,7 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
     "HasFeatures": lambda model, batch: model.features(batch.x),
     "HasSampling": lambda model, batch: model.with_sampling(model.Sampling()).sample(batch.c, Noise(0, range(N))),
 }
-LIKE_X = {"CanSample", "CanDecode", "CanDenoise", "HasSampling"}
+LIKE_X = {"CanSample", "CanDecode", "CanDenoise", "CanJump", "HasSampling"}
 ROWS = {"HasLogProb", "HasBound", "HasEnergy", "EstimatesLogProb", "HasFlowLikelihood"}
 
 

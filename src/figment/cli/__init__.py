@@ -18,6 +18,7 @@ def main() -> None:
     import figment.cli.colours
     import figment.cli.complete
     import figment.cli.diagnose
+    import figment.cli.distill
     import figment.cli.explore
     import figment.cli.export
     import figment.cli.faces

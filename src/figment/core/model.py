@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_type_hints
 
 import pydantic
 import torch
@@ -135,6 +135,12 @@ class Model(nn.Module, ABC):
     def __init__(self, config: ModelConfig, spec: Spec):
         super().__init__()
         self.config, self.spec = config, spec
+
+    def shed(self) -> Self:
+        """Itself without the modules that only training needs: what is published and used."""
+        for name in [name for name, _ in self.named_children() if name in self.training_only]:
+            delattr(self, name)
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -288,6 +294,14 @@ class CanDenoise(ABC):
         return dict(c)
 
 
+class CanJump(ABC):
+    schedule: Any  # alpha(t), sigma(t): see figment.models.diffusion.schedule
+
+    @abstractmethod
+    def jump(self, x_s: Tensor, s: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """x_t from x_s `(B, ...)` in one evaluation, s > t `(B,)`; at t = 0 a drawing of x, not E[x | x_s]."""
+
+
 class CanComplete(ABC):
     @abstractmethod
     def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
@@ -378,8 +392,8 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanComplete, CanTranslate, HasPairs, HasDirections, CanSegment,
-    CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanJump, CanComplete, CanTranslate, HasPairs, HasDirections,
+    CanSegment, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def load_model(path: Path) -> Model:
     with torch.random.fork_rng([]):  # initial weights, all replaced below
         model = config.build(spec)
     load_model_tensors(model, read_tensors(folder / "model.safetensors"), optional=model.training_only)
-    return model.eval()
+    return model.shed().eval()
 
 
 def _card(model: Model, run: Run) -> str:

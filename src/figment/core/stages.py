@@ -29,7 +29,7 @@ class FirstStage(Config):
 
     def build(self) -> Model:
         """The model, frozen; its weights come with those of the second stage."""
-        return self.model.build(self.spec).eval().requires_grad_(False)
+        return self.model.build(self.spec).shed().eval().requires_grad_(False)
 
 
 def _read(value: Any) -> Any:

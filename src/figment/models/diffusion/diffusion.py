@@ -294,6 +294,11 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
         variance = at.between_betas((share + 1) / 2, earliest.beta_tilde)
         return guess, Denoised(self.prediction.clean(guess, x_t, at), variance)
 
+    def maps(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """What its U-Net makes of pictures on its way down `(B, F, h, w)`."""
+        assert isinstance(self.network, UNet)
+        return self.network.maps(x_t, t, *self._told(c, x_t))
+
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         found = self._found(self._predict(x_t, t, c), x_t, t, self._at(t, x_t))[1]
         if self.prediction.name == "mu" and isinstance(self.spec.x, Image):

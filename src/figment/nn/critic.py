@@ -1,0 +1,30 @@
+"""A discriminator of another network's maps."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from figment.nn.discriminator import project
+from figment.nn.embeddings import LabelEmbedding
+
+
+class MapCritic(nn.Module):
+    """Maps `(B, F, h, w)` and labels `(B,)` -> logits `(B,)`, float32.
+
+    A 1x1 and a 3x3 convolution, then two dense layers; with classes as in `Discriminator`.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int, classes: int = 0):
+        super().__init__()
+        channels, height, breadth = shape
+        self.mix = nn.Conv2d(channels, 2 * width, 1)
+        self.halve = nn.Conv2d(2 * width, 2 * width, 3, 2, 1)
+        self.features = nn.Linear(2 * width * ((height + 1) // 2) * ((breadth + 1) // 2), 4 * width)
+        self.logit_out = nn.Linear(4 * width, 1, bias=False)
+        self.embed = LabelEmbedding(classes, 4 * width) if classes else None
+
+    def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
+        h = F.leaky_relu(self.halve(F.leaky_relu(self.mix(maps), 0.2)), 0.2)
+        h = F.leaky_relu(self.features(h.flatten(1)), 0.2).float()
+        return project(self.logit_out(h).float(), h, self.embed, label)

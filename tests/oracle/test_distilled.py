@@ -1,0 +1,102 @@
+"""A student against its teacher: what it starts from, what it keeps, and how the two are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import synthetic
+from figment import use, workbench
+from figment.core.errors import UsageError
+from figment.core.model import size_of, with_sampling
+from figment.core.noise import Noise
+from figment.evaluate.distillation import compared, distill
+from figment.models.diffusion.distilled import Distilled
+from figment.nn.unet import UNet
+from short import plan
+
+
+@pytest.fixture(scope="module", params=["plane-labelled", "odd-labelled"])
+def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """A teacher's folder and its data."""
+    folder = tmp_path_factory.mktemp(request.param)
+    data = synthetic.write(request.param, folder)
+    return workbench.execute(plan("diffusion", data, 30), folder / "teacher"), data
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@torch.no_grad()
+def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, count: int) -> None:
+    folder, data = taught
+    teacher = use.load(folder.path)
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    noise, c = Noise(5, range(6)), {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
+    expected = with_sampling(teacher, {"sampler": "ddim", "steps": count}).sample(c, noise)
+    found = with_sampling(student, {"steps": count}).sample(c, Noise(5, range(6)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_two_jumps_to_data_end_where_the_second_says(taught: Any) -> None:
+    """At t = 0 a jump is what the network makes of x_s; between, x_s and that are mixed so that t = s is x_s itself."""
+    folder, data = taught
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    assert isinstance(student, Distilled)
+    x, c = torch.randn(3, *student.spec.x.shape), {"label": torch.arange(3)}
+    s, zero = torch.full((3,), 0.7), torch.zeros(3)
+    torch.testing.assert_close(student.jump(x, s, s, c), x, atol=1e-6, rtol=0)
+    torch.testing.assert_close(student.jump(x, s, zero, c), student.generator.denoise(x, s, c).mean)
+
+
+def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:
+    folder, data = taught
+    run = workbench.execute(plan("distilled", data, **{"model.first": str(folder.path)}), tmp_path / "student")
+    student, teacher = use.load(run.path), use.load(folder.path)
+    assert {name.partition(".")[0] for name in load_file(run.model / "model.safetensors")} == {"generator"}
+    assert size_of(student) == size_of(teacher)
+    saved = max(run.checkpoints.iterdir())
+    assert not [name for name in load_file(saved / "weights.safetensors") if name.startswith("first.")]
+
+
+def test_maps_are_standard_and_of_the_coarsest_resolution() -> None:
+    net = UNet(3, 3, 16, (1, 2), 1, patch=1)
+    maps = net.maps(torch.randn(2, 3, 9, 7), torch.rand(2))
+    assert maps.shape == (2, 16 * 4 + 32 + 32, 5, 4)
+    for part in maps.split([64, 32, 32], dim=1):
+        torch.testing.assert_close(part.flatten(1).mean(1), torch.zeros(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(part.flatten(1).std(1, correction=0), torch.ones(2), atol=1e-2, rtol=0)
+
+
+def test_a_student_is_held_against_the_cheapest_good_setting_of_its_teacher() -> None:
+    def row(model: str, evaluations: int, distance: float, rate: float) -> dict[str, Any]:
+        speed = {"samples_per_second": rate}
+        return {"model": model, "evaluations": evaluations, "quality": {"frechet": distance}, "speed": speed}
+
+    rows = [row("diffusion", 16, 2.0, 10), row("diffusion", 8, 2.09, 20), row("diffusion", 4, 5.0, 40)]
+    told = compared([*rows, row("distilled", 4, 2.508, 40), row("distilled", 1, 4.18, 150)], "diffusion")
+    assert told["baseline"] == 1
+    assert [round(one["x_frechet"], 6) for one in told["rows"][3:]] == [1.2, 2.0]
+    assert [one["x_speed"] for one in told["rows"][3:]] == [2.0, 7.5]
+
+
+def test_distill_measures_before_and_after(taught: Any, tmp_path: Path) -> None:
+    folder, _ = taught
+    small = {"model.width": 8, "training.batch": 8, "training.previews": 0}
+    told = distill(folder.path, tmp_path / "student", evaluations=2, steps=2, n=60, overrides=small)
+    assert [(one["model"], one["evaluations"]) for one in told["rows"]] == [
+        ("diffusion", 16), ("diffusion", 8), ("diffusion", 2), ("distilled", 2), ("distilled", 1)
+    ]  # fmt: skip
+    assert all(np.isfinite(one["x_frechet"]) for one in told["rows"])
+    assert (tmp_path / "student" / "distill.json").exists()
+
+
+def test_only_a_denoiser_can_teach(tmp_path: Path) -> None:
+    data = synthetic.write("plane", tmp_path)
+    folder = workbench.execute(plan("vae", data), tmp_path / "vae")
+    with pytest.raises(UsageError, match="take diffusion"):
+        workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
