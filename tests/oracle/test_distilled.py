@@ -31,12 +31,12 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 @torch.no_grad()
-def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, count: int) -> None:
+def test_an_untrained_student_draws_as_its_teacher_does(taught: Any, count: int) -> None:
     folder, data = taught
     teacher = use.load(folder.path)
     student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
     noise, c = Noise(5, range(6)), {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
-    expected = with_sampling(teacher, {"sampler": "ddim", "steps": count}).sample(c, noise)
+    expected = with_sampling(teacher, {"steps": count}).sample(c, noise)
     found = with_sampling(student, {"steps": count}).sample(c, Noise(5, range(6)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

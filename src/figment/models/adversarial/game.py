@@ -26,7 +26,7 @@ STEEP = 10.0  # weight of (|slope| - 1)^2 where gamma is 1
 class GameConfig(ModelConfig):
     """What the two players optimise, and what keeps the discriminator from winning."""
 
-    conditions = ("label",)
+    conditions: ClassVar[tuple[str, ...]] = ("label",)
 
     objective: objectives.Name = pydantic.Field("relativistic", description="what the two players optimise")
     regulariser: regularisers.Name = pydantic.Field(

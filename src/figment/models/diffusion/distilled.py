@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import pydantic
@@ -14,13 +13,13 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import CanJump, HasPrior, HasSampling, Loss, Model, Turn
+from figment.core.model import CanDenoise, CanJump, HasPrior, HasSampling, Loss, Model, Turn
 from figment.core.noise import Noise
 from figment.core.stages import First, TwoStageConfig
 from figment.models.adversarial.game import Game, GameConfig
 from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.guidance import Guided
-from figment.models.diffusion.samplers import Level, heun, integrate, level, levels
+from figment.models.diffusion.samplers import Denoise, Level, dpm, integrate, level, levels
 from figment.nn.critic import MapCritic
 from figment.nn.unet import UNet
 
@@ -28,6 +27,7 @@ MOST = 16  # evaluations
 NOISE = (0.02, 0.52)  # times at which the teacher looks at what its maps are to judge
 SOLVED = 4  # steps of the teacher that a jump stands for
 SHIFT = 2.0  # of the grid of pictures
+PART = 4  # of a batch one in so many is held against the teacher
 
 
 class Jumps(Config):
@@ -43,15 +43,18 @@ class DistilledConfig(GameConfig, TwoStageConfig):
 
     kind: Literal["distilled"] = "distilled"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+    conditions = ("label", "text")
     first_share: ClassVar[float] = 2 / 3
 
     first: First = pydantic.Field("diffusion", description="the teacher: a finished run, or a kind to train")
     evaluations: int = pydantic.Field(4, ge=1, le=MOST, description="network evaluations that it learns to draw in")
-    single: float = pydantic.Field(0.5, ge=0, le=1, description="share of examples that are drawn from pure noise")
+    keep: float = pydantic.Field(
+        1.0, ge=0, description="weight of the squared error to the teacher at the levels before the last jump"
+    )
     trajectory: float = pydantic.Field(
         0.0, ge=0, description="weight of the squared error to where the teacher's equation leads"
     )
-    guidance: float = pydantic.Field(1.0, ge=0, le=20, description="with trajectory, the teacher's guidance")
+    guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
 
     def check_first(self, first: Model) -> None:
         if not isinstance(first, Diffusion):
@@ -72,13 +75,14 @@ class DistilledConfig(GameConfig, TwoStageConfig):
 
 @final
 class Distilled(Game, CanJump, HasSampling):
-    """x = f(x_s, s, c) drawn, not E[x | x_s]: x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) f.
+    """x = f(x_s, s, c), which solves the teacher's equation from noise to the last level s, and there is a drawing, not
+    E[x | x_s].
 
-    f starts as the teacher's denoiser and plays against a discriminator of what the teacher makes of pictures at
-    little noise; half of its examples start from noise alone, the others on the way. If (f, x_s) are distributed as
-    (x, x_s), so are x_t and the true ones, whatever t: any number of evaluations does. Sauer et al., "Fast
-    high-resolution image synthesis with latent adversarial diffusion distillation" (2024); Zheng & Yang, "Revisiting
-    diffusion models: from generative pre-training to one-step generation" (2025).
+    f starts as the teacher's denoiser. What it makes of x_s = alpha x + sigma noise in its last jump plays against a
+    discriminator of what the teacher makes of pictures at little noise (Sauer et al., "Fast high-resolution image
+    synthesis with latent adversarial diffusion distillation", 2024); before, it is kept near the teacher. With one
+    evaluation the last jump is the only one (Zheng & Yang, "Revisiting diffusion models: from generative pre-training
+    to one-step generation", 2025).
     """
 
     training_only = (*Game.training_only, "first")
@@ -96,12 +100,17 @@ class Distilled(Game, CanJump, HasSampling):
                 maps = self._maps(torch.zeros(1, *spec.x.shape))
             assert config.width is not None
             self.discriminator = MapCritic(maps.shape[1:], 2 * config.width, spec.label.count if spec.label else 0)
-        paths = [self.path(count) for count in range(1, config.evaluations + 1)]
-        self.starts = [at.t for path in paths for at in path[1:-1]]
+        *self.before, self.last = self.path(config.evaluations)[:-1]
 
     def path(self, count: int) -> list[Level]:
         """The levels from noise to data of so many evaluations."""
         return levels(self.schedule, count, "shifted" if isinstance(self.spec.x, Image) else "uniform", SHIFT)
+
+    @property
+    def teacher(self) -> CanDenoise:
+        """As it draws: with its guidance."""
+        guidance = self.config.guidance
+        return self.first if guidance == 1 else Guided(self.first, guidance, self.spec)
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -131,17 +140,7 @@ class Distilled(Game, CanJump, HasSampling):
     # -- learning -------------------------------------------------------------------------------------------------
 
     def drawn(self, batch: Batch) -> Tensor:
-        return self._clean(*self._started(batch), batch.c)
-
-    def _started(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Noisy examples x_s and their times s: a share `single` of pure noise, the others on the way of some path."""
-        count, x = len(batch), batch.x
-        s = torch.ones(count, device=x.device)
-        if self.starts:
-            others = torch.tensor(self.starts, device=x.device)[torch.randint(len(self.starts), (count,))]
-            s = torch.where(torch.rand(count, device=x.device) < self.config.single, s, others)
-        shape = (-1, *[1] * (x.ndim - 1))
-        return self.schedule.alpha(s).view(shape) * x + self.schedule.sigma(s).view(shape) * torch.randn_like(x), s
+        return self._clean(*noised(batch.x, self.last), batch.c)
 
     def shown(self, x: Tensor, turn: Turn) -> Tensor:
         """The teacher's maps of pictures; rows as they are."""
@@ -156,31 +155,48 @@ class Distilled(Game, CanJump, HasSampling):
         return self.first.maps(noisy, t, {}).float()
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """That of the game, and `trajectory` times the squared error to where the teacher's equation leads."""
+        """That of the game, and what keeps the student near its teacher."""
         loss = super().generator_loss(batch, turn)
-        if not self.config.trajectory:
-            return loss
-        error = self.trajectory_error(batch)
-        return Loss(loss.value + self.config.trajectory * error, {**loss.parts, "trajectory": error.detach()})
+        value, parts = loss.value, dict(loss.parts)
+        for name, weight, error in (
+            ("kept", self.config.keep if self.before else 0.0, self.kept),
+            ("trajectory", self.config.trajectory, self.trajectory),
+        ):
+            if weight:
+                parts[name] = error(batch)
+                value = value + weight * parts[name]
+        return Loss(value, {name: part.detach() for name, part in parts.items()})
 
-    def trajectory_error(self, batch: Batch) -> Tensor:
-        """E |f(x_s, s) - x|^2, x where a few steps of the teacher's probability flow lead from x_s."""
-        start = ([1.0, *self.starts])[int(torch.randint(1 + len(self.starts), ()))]
-        s = batch.x.new_full((len(batch),), start)
-        here = level(self.schedule, start)
-        x_s = here.alpha * batch.x + here.sigma * torch.randn_like(batch.x)
-        guided = self.config.guidance != 1
-        teacher = Guided(self.first, self.config.guidance, self.spec) if guided else self.first
+    def kept(self, batch: Batch) -> Tensor:
+        """E |f - f_teacher|^2 at a level before the last, of a part of the batch."""
+        batch = batch[: max(1, len(batch) // PART)]
+        x, s = noised(batch.x, self.before[int(torch.randint(len(self.before), ()))])
         with torch.no_grad():
-            path = [level(self.schedule, start * (1 - i / SOLVED)) for i in range(SOLVED + 1)]
-            mean = lambda y, at: teacher.denoise(y, y.new_full((len(y),), at.t), batch.c).mean  # noqa: E731
-            target = integrate(heun, mean, x_s, path)
+            target = self.teacher.denoise(x, s, batch.c).mean
+        return (self._clean(x, s, batch.c) - target).square().mean()
+
+    def trajectory(self, batch: Batch) -> Tensor:
+        """E |f(x_s, s) - x|^2 at the last level, x where a few steps of the teacher's equation lead from x_s."""
+        x_s, s = noised(batch.x, self.last)
+        with torch.no_grad():
+            path = [level(self.schedule, self.last.t * (1 - i / SOLVED)) for i in range(SOLVED + 1)]
+            target = integrate(dpm(), mean_of(self.teacher, batch.c), x_s, path)
         return (self._clean(x_s, s, batch.c) - target).square().mean()
+
+
+def noised(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
+    """alpha x + sigma noise, and its time for each example `(B,)`."""
+    return at.alpha * x + at.sigma * torch.randn_like(x), x.new_full((len(x),), at.t)
+
+
+def mean_of(denoiser: CanDenoise, c: Mapping[str, Tensor]) -> Denoise:
+    """What a denoiser makes of x at a level."""
+    return lambda x, at: denoiser.denoise(x, x.new_full((len(x),), at.t), c).mean
 
 
 @final
 class Jumped(HasPrior):
-    """A student that draws in so many jumps: x is a function of its noise."""
+    """A student that draws in so many evaluations: x is a function of its noise."""
 
     def __init__(self, student: Distilled, count: int):
         self.student, self.count, self.path = student, count, student.path(count)
@@ -194,6 +210,4 @@ class Jumped(HasPrior):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
-        for here, there in pairwise(self.path):
-            z = self.student.jump(z, z.new_full((len(z),), here.t), z.new_full((len(z),), there.t), c)
-        return z
+        return integrate(dpm(), mean_of(self.student.generator, c), z, self.path)
