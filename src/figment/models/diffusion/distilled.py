@@ -191,7 +191,7 @@ def noised(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
 
 def mean_of(denoiser: CanDenoise, c: Mapping[str, Tensor]) -> Denoise:
     """What a denoiser makes of x at a level."""
-    return lambda x, at: denoiser.denoise(x, x.new_full((len(x),), at.t), c).mean
+    return lambda x, at: denoiser.denoise(x, x.new_full((len(x),), at.t), c)
 
 
 @final
