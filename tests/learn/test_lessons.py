@@ -45,6 +45,7 @@ MUST = {
     "critic-distance": ("within 10 %", "has stopped", "units of their own"),
     "mode-collapse": ("half of the modes", "brings nearly all", "in pairs"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
+    "adversarial-example": ("misleads", "hardly matters", "20 more", "are cleaned first", "worth less"),
     "noising": ("one jump", "ends in noise", "does not", "reach it", "variance 1"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }

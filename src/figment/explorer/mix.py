@@ -59,43 +59,39 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     top: list[np.ndarray | None] = [None, *form.to_user(own)]
     table = [top, *([form.to_user(own[i : i + 1])[0], *form.to_user(x[i])] for i in range(count))]
     title = f"{scene.title}: layers 0 to {layer - 1} of {layers} as on the left, the others as above"
-    figures = {"layers": layers, "layer": layer, **measures(scene, layer, options.n)}
+    figures = {"layers": layers, "layer": layer, "n": options.n, **labels(scene, layer, options.n)}
+    figures["path_length"] = path_lengths(scene, options.n)
     return Found(figures, sheet(table, ["", *chosen.names], ["", *chosen.names], title=title))
 
 
-def measures(scene: Scene, layer: int, n: int) -> dict[str, Any]:
-    """What the styles of `n` pairs of samples do to labels, and how long the paths between them are."""
-    judge = None if scene.dataset.spec.label is None else features_for(scene.dataset, "classifier")
+def labels(scene: Scene, layer: int, n: int) -> dict[str, Any]:
+    """What a classifier reads in mixtures of `n` pairs of samples: nothing where the data has no labels."""
+    if scene.dataset.spec.label is None:
+        return {}
+    model, codec, judge = scene.model, scene.codec, features_for(scene.dataset, "classifier")
     with torch.no_grad():
-        return _measured(scene, layer, n, judge)
+        a, b = (codec.prior(range(first, first + n)) for first in (0, n))
+        v, w = (codec.coder.styles(code.z, code.c) for code in (a, b))
+        drawn = codec.decode(a), codec.decode(b), _parts(lambda v, w: model.mixed(v, w, layer), v, w)
+        first, second, mixed = (judge.classify(x).argmax(1) for x in drawn)
+    found = {"accuracy_of_judge": judge.accuracy, "kept_by_fine": float((mixed == first).double().mean())}
+    if len(differ := torch.nonzero(first != second).flatten()):
+        found["changed_by_coarse"] = float((mixed != second)[differ].double().mean())
+    return found
 
 
-def _measured(scene: Scene, layer: int, n: int, judge: FeatureNet | None) -> dict[str, Any]:
-    model, codec = scene.model, scene.codec
-    a, b = (codec.prior(range(first, first + n)) for first in (0, n))
-    v, w = (codec.coder.styles(code.z, code.c) for code in (a, b))
-    found: dict[str, Any] = {"n": n}
-    if judge is not None:
-        read = lambda x: judge.classify(x).argmax(1)  # noqa: E731
-        first, second = (read(codec.decode(code)) for code in (a, b))
-        mixed = read(_parts(model.mixed, v, w, layer=layer))
-        found["kept_by_fine"] = float((mixed == first).double().mean())
-        if len(differ := torch.nonzero(first != second).flatten()):
-            found["changed_by_coarse"] = float((mixed != second)[differ].double().mean())
-        found["accuracy_of_judge"] = judge.accuracy
-    return {**found, "path_length": path_lengths(scene, a, b)}
-
-
-def path_lengths(scene: Scene, a: Code, b: Code) -> dict[str, float]:
-    """E |f(x(t + h)) - f(x(t))|^2 / h^2, t uniform, between codes (`z`) and between their styles (`w`), labels of a."""
+@torch.no_grad()
+def path_lengths(scene: Scene, n: int) -> dict[str, float]:
+    """E |f(x(t + h)) - f(x(t))|^2 / h^2, t uniform, on `n` ways between codes (`z`) and between their styles (`w`)."""
     codec, model, net = scene.codec, scene.model, fixed()
-    times = torch.rand(len(a), generator=torch.Generator().manual_seed(scene.seed)).to(a.z) * (1 - STEP)
+    a, b = (codec.prior(range(first, first + n)) for first in (0, n))
+    ends = codec.coder.styles(a.z, a.c), codec.coder.styles(b.z, a.c)  # both of the first one's label
+    times = torch.rand(n, generator=torch.Generator().manual_seed(scene.seed)).to(a.z) * (1 - STEP)
     codes, styles = [], []
     for t in (times, times + STEP):
-        between = [spherical(p, q, s[None]) for p, q, s in zip(a.z, b.z, t)]
-        codes.append(codec.decode(Code(torch.cat(between), a.c)))
-        ends = zip(codec.coder.styles(a.z, a.c), codec.coder.styles(b.z, a.c), t)
-        w = torch.cat([linear(p, q, s[None]) for p, q, s in ends])
+        z = torch.cat([spherical(*way[:2], way[2][None]) for way in zip(a.z, b.z, t)])
+        w = torch.cat([linear(*way[:2], way[2][None]) for way in zip(*ends, t)])
+        codes.append(codec.decode(Code(z, a.c)))
         styles.append(_parts(lambda w: model.mixed(w, w, 0), w))
     return {"z": _length(net, *codes), "w": _length(net, *styles)}
 
@@ -104,6 +100,6 @@ def _length(net: FeatureNet, x: Tensor, y: Tensor) -> float:
     return float((net(y) - net(x)).square().sum(1).mean() / STEP**2)
 
 
-def _parts(paint: Callable[..., Tensor], *styles: Tensor, **settings: int) -> Tensor:
+def _parts(paint: Callable[..., Tensor], *styles: Tensor) -> Tensor:
     """Pictures of styles, some at a time."""
-    return torch.cat([paint(*part, **settings).float() for part in zip(*(w.split(64) for w in styles))])
+    return torch.cat([paint(*part).float() for part in zip(*(w.split(64) for w in styles))])

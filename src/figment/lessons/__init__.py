@@ -45,6 +45,7 @@ LESSONS = {
     "critic-distance": "critic",
     "mode-collapse": "collapse",
     "generative-or-discriminative": "generative_or_discriminative",
+    "adversarial-example": "adversarial",
     "noising": "noising",
 }
 

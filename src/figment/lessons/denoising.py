@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from figment.core.noise import Noise
+from figment.explorer.scene import Scene
 from figment.latent.codes import psnr
 from figment.latent.compress import Axes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
@@ -23,15 +24,13 @@ NAMES = {"noisy": "noisy", "identity": "trained on clean pictures", "principal":
 
 
 def make(stage: Stage) -> Told:
-    noise: dict[str, Any] = {"model__regulariser": "denoising", "model__corruption": SIGMA}
-    twin = stage.scene("ae", "autoencoder", STEPS)
-    denoiser = stage.scene("dae", "autoencoder", STEPS, **noise)
+    twin, undone = stage.scene("ae", "autoencoder", STEPS), denoiser(stage)
 
     def outputs(x: Tensor) -> dict[str, Tensor]:
         spoilt = corrupted(x, "gaussian", SIGMA, Noise(stage.seed, range(len(x))))
         rebuilt = {
             name: scene.codec.decode(scene.codec.encode(spoilt, {}))
-            for name, scene in (("identity", twin), ("denoised", denoiser))
+            for name, scene in (("identity", twin), ("denoised", undone))
         }
         return {"noisy": spoilt, **rebuilt}
 
@@ -75,6 +74,12 @@ def make(stage: Stage) -> Told:
     ]
     text = TEXT.format(sigma=SIGMA, **figures)
     return Told(plate(LESSON.title, LESSON.teaches, panels), text, figures, claims)
+
+
+def denoiser(stage: Stage) -> Scene:
+    """An autoencoder trained to undo Gaussian noise."""
+    noise: dict[str, Any] = {"model__regulariser": "denoising", "model__corruption": SIGMA}
+    return stage.scene("dae", "autoencoder", STEPS, **noise)
 
 
 def principal(stage: Stage, noisy: Tensor) -> tuple[float, int]:

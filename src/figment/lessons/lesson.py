@@ -15,6 +15,7 @@ import torch
 
 from figment.core.data import Batch, Dataset, Image, Split
 from figment.core.errors import UsageError
+from figment.core.noise import Noise
 from figment.data import parse
 from figment.evaluate.report import reconstruction
 from figment.explorer.scene import Scene
@@ -133,6 +134,10 @@ class Stage:
         found = reconstruction(scene.model, self.dataset)
         assert found is not None
         return found["mse"]
+
+    def noise(self, count: int) -> Noise:
+        """Streams of random numbers for so many items, from their beginning."""
+        return Noise(self.seed, range(count))
 
     @cached_property
     def held_out(self) -> Batch:
