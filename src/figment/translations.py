@@ -109,7 +109,8 @@ def translate(
     can be read.
     """
     if not isinstance(model, CanTranslate):
-        raise UsageError(f"'{model.config.kind}' makes no picture from another. These do: {', '.join(_translators())}.")
+        instead = f"These do: {', '.join(_translators())}; and diffusion with --strength."
+        raise UsageError(f"'{model.config.kind}' makes no picture from another. {instead}")
     made_with = {**(recipe or {}), "model": model.config.kind}
     way: Any = model
     if isinstance(model, HasDirections):
@@ -119,15 +120,27 @@ def translate(
         raise UsageError(f"--direction: '{model.config.kind}' goes one way only. Leave it out.")
     if way.source.channels not in (1, 3):
         raise UsageError(f"the model starts from {way.source.channels} channels, which no picture file has.")
+    return each(given, out, lambda data: _translated_file(way, data), made_with, progress, announce)
+
+
+def each(
+    given: str | Path,
+    out: str | Path,
+    make: Callable[[bytes | None], PIL.Image.Image],
+    recipe: Mapping[str, Any],
+    progress: Progress | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Writes what is made of each picture's file to `out`; returns the files. Raises as `translate`."""
     written, faults = [], []
     for job in _jobs(Path(given), Path(out)):
         try:
-            image = _translated_file(way, job.read())
+            image = make(job.read())
         except Unreadable as fault:
             faults.append(f"{job.name}: {fault}")
             announce(f"left out, {faults[-1]}")
         else:
-            save_png(image, job.target, {**made_with, "source": job.name})
+            save_png(image, job.target, {**recipe, "source": job.name})
             written.append(job.target)
         if progress is not None:
             progress(1)

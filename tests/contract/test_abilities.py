@@ -60,6 +60,7 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
     "CanComplete": lambda model, batch: model.complete(
         batch.x, pixels((torch.arange(batch.x.shape[-1]).expand_as(batch.x) < 3).float()), batch.c, Noise(0, range(N))
     ),
+    "CanVary": lambda model, batch: model.vary(batch.x, 0.5, batch.c, Noise(0, range(N))),
     "CanTranslate": translate,
     "HasPairs": lambda model, batch: model.pair(batch)[1],
     "HasDirections": lambda model, batch: model.towards(model.directions[1]).translate(model.ends(batch)[1]),
@@ -68,7 +69,7 @@ CALLS: dict[str, Callable[[Any, Batch], Tensor]] = {
     "HasFeatures": lambda model, batch: model.features(batch.x),
     "HasSampling": lambda model, batch: model.with_sampling(model.Sampling()).sample(batch.c, Noise(0, range(N))),
 }
-LIKE_X = {"CanSample", "CanDecode", "CanDenoise", "CanJump", "HasSampling"}
+LIKE_X = {"CanSample", "CanDecode", "CanDenoise", "CanJump", "CanVary", "HasSampling"}
 ROWS = {"HasLogProb", "HasBound", "HasEnergy", "EstimatesLogProb", "HasFlowLikelihood"}
 
 

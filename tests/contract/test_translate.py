@@ -161,3 +161,26 @@ def test_a_classifier_is_attacked(figment: Any, tmp_path: Path) -> None:
     code, _, err = figment("attack", vae)
     assert (code, "figment train classifier" in err) == (2, True)
     assert figment("translate", vae, "x.png")[0] == 2
+
+
+def test_diffusion_draws_pictures_like_those_given(figment: Any, tmp_path: Path) -> None:
+    run = trained("diffusion", "digits", tmp_path / "run")
+    PIL.Image.linear_gradient("L").save("grey.png")
+    again = ("translate", run, "grey.png", "--strength", "0.5", "--label", "3", "steps=2", "--out")
+    assert figment(*again, "like.png")[:2] == (0, "like.png\n")
+    assert figment(*again, "same.png")[0] == 0
+    assert Path("like.png").read_bytes() == Path("same.png").read_bytes()
+    assert PIL.Image.open("like.png").size == (8, 8)
+    recipe = read_recipe("like.png")
+    assert (recipe["strength"], recipe["label"], recipe["sampling"]) == (0.5, "3", {"steps": 2})
+    for words, reason in [
+        (("--strength", "1.5"), "from 0, which changes nothing"),
+        (("--strength", "0.5", "--prompt", "a six"), "trained without captions"),
+        (("--label", "3"), "only with --strength"),
+        ((), "diffusion with --strength"),
+    ]:
+        code, _, err = figment("translate", run, "grey.png", *words, "--out", "other.png")
+        assert code == 2
+        assert reason in err
+    code, _, err = figment("translate", trained("vae", "digits", tmp_path / "vae"), "grey.png", "--strength", "0.5")
+    assert (code, "'vae' hides nothing in noise" in err) == (2, True)

@@ -29,6 +29,7 @@ MAY = {
     "data": {"registry"} | VOCABULARY,
     "presets": set(),
     "translations": {"registry", "core", "data", "pictures"},
+    "variations": {"core", "data", "pictures", "translations"},
     "planning": {"registry", "core", "data", "presets"},
     "interchange": {"registry", "core", "nn", "models"},
     "use": {"core", "interchange"},

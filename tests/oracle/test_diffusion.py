@@ -309,6 +309,20 @@ def test_what_is_known_is_an_orthogonal_projection(known):
     torch.testing.assert_close((known(x) * y).sum(), (x * known(y)).sum())
 
 
+@pytest.mark.parametrize("name", ["dpm-solver++", "ddpm"])
+def test_what_noise_hides_is_drawn_again(name):
+    """A little noise keeps a cluster and makes items typical of it; all of it draws from the whole mixture."""
+    centres, spread, n = torch.tensor([[-1.0, -0.2], [1.0, 0.2]]), 0.2, 400
+    ways = sampler(Mixture(centres, spread, path("straight")), rows(2), Sampling(sampler=name, steps=40))
+    x = torch.tensor([1.0, 0.9]).expand(n, 2)
+    near = ways.vary(x, 0.25, {}, Noise(0, range(n)))
+    assert float((near[:, 0] > 0).float().mean()) > 0.99
+    assert 0.2 < float(near[:, 1].mean()) < 0.85
+    anew = ways.vary(x, 1.0, {}, Noise(0, range(n)))
+    assert float((anew[:, 0] > 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+    torch.testing.assert_close(anew, ways.sample({}, Noise(0, range(n))))
+
+
 def test_guidance():
     """Weight 1 is none, 0 drops the condition, more goes further; a negative label replaces the empty one."""
     spec = rows(1, classes=2)

@@ -21,6 +21,7 @@ def complete(
     factor: Annotated[int | None, typer.Option(help="--erase detail: pixels a side of what is one colour (2).")] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="Fillings of each picture (6).")] = None,
     label: Annotated[str | None, typer.Option(help="Fill as of this label.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Fill as this text says.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="x.png (default: RUN-complete.png), or a folder: a file each.")
     ] = None,
@@ -42,7 +43,7 @@ def complete(
         key.removeprefix("sampling."): value
         for key, value in parse_assignments([word for word in words if word not in given]).items()
     }
-    flags = {"mask": mask, "erase": erase, "factor": factor, "count": count, "label": label}
+    flags = {"mask": mask, "erase": erase, "factor": factor, "count": count, "label": label, "prompt": prompt}
     settings = {key: str(value) if key == "mask" else value for key, value in flags.items() if value is not None}
     out = destination(run, "complete", out, parts=True)
     scene = Scene(run, seed=seed, sampling=sampling, device=_device(device), watch=counting)

@@ -243,6 +243,11 @@ class Spec(Config):
                 drawn[key] = part.draw(noise.stream(f"condition-{key}"))
         return drawn
 
+    def told(self, given: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        """The conditions of `count` items: those given for all, else the null value."""
+        drawn = self.conditions(Noise(0, range(count)), given)
+        return {key: value if key in given else self.c[key].null(value) for key, value in drawn.items()}
+
     def gathered(
         self, stored: Mapping[str, np.ndarray], rows: np.ndarray, seed: int | None = None
     ) -> dict[str, Tensor]:

@@ -308,6 +308,13 @@ class CanComplete(ABC):
         """y ~ p(y | known(y) = known(x), c): `(B, ...)` in model range; no more of x is used than known(x)."""
 
 
+class CanVary(ABC):
+    @abstractmethod
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        """y like x, both `(B, ...)` in model range: x hidden in noise for a share `strength` in (0, 1] of the way from
+        data, and drawn again from there as p(x | c) has it; 1 forgets x."""
+
+
 class CanTranslate(ABC):
     """Makes a picture from another."""
 

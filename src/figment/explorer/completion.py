@@ -37,6 +37,7 @@ class Options(Config):
     factor: int = pydantic.Field(2, ge=2, le=32, description="erase=detail: the side of squares that are one colour")
     count: int = pydantic.Field(6, ge=1, le=100, description="fillings of each picture")
     label: str | None = pydantic.Field(None, description="fill as of this label (default: the picture's own, if known)")
+    prompt: str | None = pydantic.Field(None, description="fill as this text says")
 
 
 def complete(scene: Scene, words: Sequence[str], options: Options) -> Found:
@@ -71,8 +72,7 @@ def _row(scene: Scene, ways: CanComplete, word: str, item: Item, options: Option
     if item.x is None:
         raise UsageError(f"'{word}': complete takes picture files, held:N and train:N.")
     known, shape = _known(scene, word, options), (options.count, *item.x.shape[1:])
-    c = {key: value.expand(options.count) for key, value in _condition(scene, item.label, options).items()}
-    noise = Noise(scene.seed, range(options.count))
+    c, noise = _condition(scene, item.label, options), Noise(scene.seed, range(options.count))
     return torch.cat([item.x, known(item.x), ways.complete(item.x.expand(shape), known, c, noise)])
 
 
@@ -103,14 +103,11 @@ def _inability(scene: Scene) -> str:
 
 
 def _condition(scene: Scene, label: int | None, options: Options) -> dict[str, Tensor]:
-    known = scene.model.spec.label
-    if known is None:
-        if options.label is not None:
-            raise UsageError(f"label={options.label}: {scene.model.spec.name} has no labels.")
-        return {}
-    if options.label is not None:
-        label = known.read(options.label)
-    return {"label": torch.tensor([known.count if label is None else label], device=scene.model.device)}
+    spec = scene.model.spec
+    given = spec.given(options.label, options.prompt)
+    if label is not None and spec.label is not None and "label" not in given:
+        given["label"] = torch.tensor(label)
+    return {key: value.to(scene.model.device) for key, value in spec.told(given, options.count).items()}
 
 
 def _missing(scene: Scene, word: str, options: Options) -> Tensor:

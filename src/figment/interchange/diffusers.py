@@ -88,10 +88,12 @@ def write(model: Model, folder: str | Path) -> Path:
 
 
 def read(folder: str | Path) -> Model:
-    """The model of a folder that `write` wrote. Raises InvalidCheckpoint."""
+    """The model of a folder that `write` wrote, or a pipeline of another's. Raises UsageError, InvalidCheckpoint."""
     folder = Path(folder)
     if not (folder / "figment.json").exists():
-        raise UsageError(f"{folder} is a pipeline of diffusers that figment did not write: it cannot be read yet.")
+        from figment.interchange import pipeline
+
+        return pipeline.read(folder)
     stored = read_json(folder / "figment.json")
     config = parse(registry.load("model", stored["model"]["kind"]), stored["model"])
     with torch.random.fork_rng([]):

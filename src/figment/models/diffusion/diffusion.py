@@ -18,6 +18,7 @@ from figment.core.model import (
     MISSING,
     CanComplete,
     CanDenoise,
+    CanVary,
     Denoised,
     HasBound,
     HasFlowLikelihood,
@@ -157,7 +158,7 @@ class DiffusionConfig(ModelConfig):
 
 
 @final
-class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelihood, HasSampling):
+class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFlowLikelihood, HasSampling):
     """min E w(t) |target(x, noise) - network(alpha x + sigma noise, t, c)|^2.
 
     The bound is on the mass of 8-bit pictures, and on the density of rows. Sohl-Dickstein et al., "Deep unsupervised
@@ -324,6 +325,9 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, HasBound, HasFlowLikelih
         ways = self.with_sampling(Choices(**self.completion))
         assert isinstance(ways, Drawn)
         return ways.complete(x, known, c, noise)
+
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.with_sampling(Choices()).vary(x, strength, c, noise)
 
     @property
     def evaluations(self) -> int:

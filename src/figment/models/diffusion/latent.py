@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
@@ -17,6 +18,7 @@ from figment.core.model import (
     CanDecode,
     CanEncode,
     CanSample,
+    CanVary,
     HasPrior,
     HasSampling,
     Learns,
@@ -84,7 +86,19 @@ class LatentDiffusionConfig(TwoStageConfig):
         return LatentDiffusion(config.model_copy(update={"denoiser": built.config}), spec, first, built)
 
 
-class LatentDiffusion(Model, Learns, HasSampling):
+class Coded(ABC):
+    """Pictures as standardised codes, and back: both in model range, `(B, C, H, W)` and `(B, c, h, w)`."""
+
+    @abstractmethod
+    def to_codes(self, x: Tensor) -> Tensor:
+        """Codes of pictures."""
+
+    @abstractmethod
+    def from_codes(self, z: Tensor) -> Tensor:
+        """Pictures of codes."""
+
+
+class LatentDiffusion(Model, Learns, HasSampling, Coded):
     """x = decode(mean + spread z), z drawn by a denoiser of standardised codes.
 
     Mean and spread, a number a channel, are those of the codes of the first batch. Rombach et al., "High-resolution
@@ -117,11 +131,9 @@ class LatentDiffusion(Model, Learns, HasSampling):
         return self.denoiser.loss(replace(batch, x=(z - self.mean) / self.spread), turn)
 
     def to_codes(self, x: Tensor) -> Tensor:
-        """Standardised codes `(B, c, h, w)` of pictures `(B, C, H, W)`."""
         return (self.first.encode(x, {}) - self.mean) / self.spread  # type: ignore[operator]
 
     def from_codes(self, z: Tensor) -> Tensor:
-        """Pictures of standardised codes."""
         return self.first.decode(self.mean + self.spread * z, {})  # type: ignore[operator]
 
     def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -141,10 +153,10 @@ class LatentDiffusion(Model, Learns, HasSampling):
 
 
 @final
-class DrawnDecoded(CanSample):
+class DrawnDecoded(CanSample, CanVary):
     """Codes drawn by steps that add fresh noise, decoded."""
 
-    def __init__(self, model: LatentDiffusion, sampler: Drawn):
+    def __init__(self, model: Coded, sampler: Drawn):
         self.model, self.sampler = model, sampler
 
     @property
@@ -155,13 +167,17 @@ class DrawnDecoded(CanSample):
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return self.model.from_codes(self.sampler.sample(c, noise))
 
+    @torch.no_grad()
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.model.from_codes(self.sampler.vary(self.model.to_codes(x), strength, c, noise))
+
 
 @final
-class SolvedDecoded(HasPrior, CanEncode):
+class SolvedDecoded(HasPrior, CanEncode, CanVary):
     """Samples by a differential equation of codes: x is a function of their noise, and, but for what the autoencoder
     loses, the noise of x."""
 
-    def __init__(self, model: LatentDiffusion, sampler: Solved):
+    def __init__(self, model: Coded, sampler: Solved):
         self.model, self.sampler = model, sampler
 
     @property
@@ -179,3 +195,7 @@ class SolvedDecoded(HasPrior, CanEncode):
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.sampler.encode(self.model.to_codes(x), c)
+
+    @torch.no_grad()
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.model.from_codes(self.sampler.vary(self.model.to_codes(x), strength, c, noise))

@@ -13,7 +13,7 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Image, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, Denoised, HasPrior, Projection
+from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, CanVary, Denoised, HasPrior, Projection
 from figment.core.noise import Noise
 from figment.models.diffusion.completion import completed
 from figment.models.diffusion.guidance import Guided
@@ -32,6 +32,7 @@ from figment.models.diffusion.samplers import (
     levels,
     unipc,
 )
+from figment.models.diffusion.schedule import Schedule
 from figment.models.diffusion.transition import Spread
 
 SamplerName = Literal[
@@ -153,8 +154,19 @@ def thresholded(x: Tensor, share: float) -> Tensor:
     return x.clamp(-s, s) / s
 
 
+def _hidden(
+    x: Tensor, strength: float, path: Sequence[Level], schedule: Schedule, new: Tensor
+) -> tuple[Tensor, list[Level]]:
+    """x with the noise `new` at time `strength`, and as many levels from there to data as a path has.
+
+    Meng et al., "SDEdit: guided image synthesis and editing with stochastic differential equations" (2022).
+    """
+    rest = [level(schedule, strength * at.t) for at in path]
+    return rest[0].alpha * x + rest[0].sigma * new.to(x), rest
+
+
 @final
-class Drawn(CanSample, CanComplete):
+class Drawn(CanSample, CanComplete, CanVary):
     """Samples, and completes, by steps that add fresh noise."""
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
@@ -179,9 +191,16 @@ class Drawn(CanSample, CanComplete):
         found, start = _found(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
         return completed(self.sampling.step(new), found, x, known, start, self.path, self.sampling.times, new)
 
+    @torch.no_grad()
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        shape, fresh = self.spec.x.shape, noise.stream("steps")
+        start, rest = _hidden(x, strength, self.path, self.denoiser.schedule, noise.stream("prior").normal(shape))
+        step = self.sampling.step(lambda: fresh.normal(shape).to(x))
+        return integrate(step, _found(self.denoiser, self.spec, c, self.sampling), start, rest)
+
 
 @final
-class Solved(HasPrior, CanEncode):
+class Solved(HasPrior, CanEncode, CanVary):
     """Samples by a differential equation: x is a function of its noise, and the noise of x."""
 
     def __init__(self, denoiser: CanDenoise, spec: Spec, sampling: Sampling):
@@ -200,6 +219,11 @@ class Solved(HasPrior, CanEncode):
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
         return integrate(self.sampling.step(), _found(self.denoiser, self.spec, c, self.sampling), z, self.path)
+
+    @torch.no_grad()
+    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        start, rest = _hidden(x, strength, self.path, self.denoiser.schedule, self.prior(c, noise))
+        return integrate(self.sampling.step(), _found(self.denoiser, self.spec, c, self.sampling), start, rest)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
