@@ -23,6 +23,7 @@ from figment.models.diffusion.latent import Coded, DrawnDecoded, SolvedDecoded
 from figment.models.diffusion.prediction import Prediction, PredictionName
 from figment.models.diffusion.sampling import Sampling, Solved, sampler
 from figment.models.diffusion.schedule import Steps
+from figment.models.diffusion.transition import Transition
 
 NETWORKS = ("UNet2DModel", "UNet2DConditionModel")
 USED = ("unet", "vae", "scheduler", "tokenizer", "text_encoder")
@@ -121,7 +122,7 @@ class _Denoiser(nn.Module, CanDenoise):
         elif self.spec.label is not None:
             said["class_labels"] = c["label"]
         guess = self.unet(x_t, step, **said).sample
-        return Denoised(self.prediction.clean(guess, x_t, alpha, sigma))
+        return Denoised(self.prediction.clean(guess, x_t, Transition(alpha, sigma, alpha * 0 + 1, sigma * 0)))
 
 
 @final
