@@ -142,6 +142,7 @@ def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Pa
         scene = Scene(runs[kind])
         words = ["sample:4", "+", "held:1", "-", "held:1"]
         figures = explore(scene, "arithmetic", words).figures
+        assert explore(scene, "arithmetic", [" ".join(words)]).figures == figures  # a sum in quotes
         assert figures["psnr_to_terms"]["sample:4"] > 50, kind
 
 
@@ -248,6 +249,8 @@ def test_colour_pictures_that_are_not_square(tmp_path: Path) -> None:
         (("reconstruct", "--out", "red.png/x.png"), "nothing can be written"),
         (("reconstruct", "--out", "shut.png"), "is a folder"),
         (("arithmetic", "held:0", "held:1"), "operator"),
+        (("attribute", "--positive", "nowhere", "--negative", "shut.png"), "nowhere is no folder"),
+        (("attribute", "--positive", "shut.png", "--negative", "shut.png"), "0 pictures are too few"),
         (("traverse", "held:0"), "--image"),
         (("reconstruct", "broken.png"), "not a picture"),
         (("reconstruct", "red.png"), "in colour"),
@@ -288,6 +291,8 @@ def test_terms_of_a_bound_are_those_of_a_denoiser(runs: dict[str, Path]) -> None
 def test_several_figures_are_printed_in_few_characters() -> None:
     told = dict(flat({"ends": [16.512345, 17.0], "files": ["a.png", "b.webp"], "none": [], "unknown": None}))
     assert told == {"ends": "16.51, 17", "files": "a.png, b.webp", "none": "-", "unknown": "-"}
+    long = dict(flat({"use": {f"z{k}": k / 2 for k in range(100)}}))
+    assert list(long)[-2:] == ["use.z11", "use. ..."] and long["use. ..."].startswith("88 more")
 
 
 def test_actions_are_listed_and_have_settings() -> None:

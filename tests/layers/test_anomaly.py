@@ -62,14 +62,14 @@ def test_items_of_any_size_come_with_their_names(packed: bool, tmp_path: Path) -
                 archive.write(file, file.relative_to(source))
         source = tmp_path / "pictures.zip"
     spec = Spec(name="run", x=Image(channels=1, height=8, width=6))
-    total, found = items(parse(str(source)), spec)
+    total, _, found = items(parse(str(source)), spec)
     parts = list(found)
     labels = {name: label for part in parts for name, label in zip(part.names, part.labels)}
     assert labels == {"a/one.png": "a", "a/two.jpg": "a", "b/three.png": "b"}
     assert [name for part in parts for name in part.faults] == ["b/broken.png"]
     assert total == 4
     assert all(part.x.shape[1:] == (1, 8, 6) and part.x.abs().max() <= 1 for part in parts)
-    assert items(parse(str(source), {"only": "b"}), spec)[0] == 2
+    assert items(parse(str(source), {"only": "b"}), spec)[:2] == (2, {"b"})
 
 
 def test_a_folder_without_splits_is_split_as_training_on_it_does(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_folder_without_splits_is_split_as_training_on_it_does(tmp_path: Path)
     dataset = run.read_run().data.build()
     scene = Scene(run.path)
     for split in ("train", "test"):
-        total, found = items(scene.alike(parse(str(mine))), dataset.spec, split)
+        total, _, found = items(scene.alike(parse(str(mine))), dataset.spec, split)
         part = torch.cat([each.x for each in found])
         expected = dataset.splits[split].gather(np.arange(len(dataset.splits[split]))).x
         assert total == len(part) == len(expected)
@@ -122,6 +122,8 @@ def test_the_command_finds_the_digit_left_out(tmp_path: Path) -> None:
     assert set(found["by_score"]) == {"reconstruction", "distance", "rarity", "strangeness"} == set(scores[0]["by"])
     assert found["by_score"]["strangeness"]["auroc"] == found["auroc"]
     assert PIL.Image.open(out).size[0] > 500
+    with pytest.raises(UsageError, match="--normal ten: the data has no such label. There are: 0, 1, 2"):
+        CliRunner().invoke(app, ["anomaly", str(run.path), "digits", "--normal", "ten"], catch_exceptions=False)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "one.png").write_bytes(b"no picture")
     told = CliRunner().invoke(app, ["anomaly", str(run.path), str(tmp_path / "broken"), "--out", str(out)])

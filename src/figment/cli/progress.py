@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from figment.core.training import Event, Note, Step
 
 QUIET_SECONDS = 10.0
+LONG, SHOWN = 24, 12  # measures by one name that are too many to read, and how many are shown then
 
 
 def console() -> Console:
@@ -115,8 +116,12 @@ def table(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def flat(value: Mapping[str, object], path: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested figures, as dotted names and short text."""
-    for key, inner in value.items():
+    """The leaves of nested figures, as dotted names and short text; of a long table of measures its beginning."""
+    long = bool(path) and len(value) > LONG and all(isinstance(inner, float) for inner in value.values())
+    for place, (key, inner) in enumerate(value.items()):
+        if long and place == SHOWN:
+            yield f"{path}. ...", f"{len(value) - place} more: --json lists all"
+            return
         name = f"{path}.{key}" if path else key
         if isinstance(inner, Mapping):
             yield from flat(inner, name)

@@ -29,8 +29,8 @@ class Items:
     faults: dict[str, str]
 
 
-def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int, Iterator[Items]]:
-    """How many items all splits have, or one, and the items themselves, brought to the form of `spec`.
+def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int, set[str], Iterator[Items]]:
+    """How many items all splits have, or one, their labels, and the items themselves, brought to the form of `spec`.
 
     Pictures that come in no splits are of those that training on them by this `config` makes. Raises UsageError where
     that cannot be, and DataError where there are none.
@@ -42,7 +42,7 @@ def items(config: DataConfig, spec: Spec, split: str | None = None) -> tuple[int
     return found
 
 
-def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int, Iterator[Items]]:
+def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int, set[str], Iterator[Items]]:
     form = spec.x
     if not isinstance(form, Image) or form.channels not in (1, 3):
         raise UsageError(f"the model takes {form.kind} data of shape {form.shape}, which no picture file has.")
@@ -68,7 +68,8 @@ def _pictures(config: PictureConfig, spec: Spec, split: str | None) -> tuple[int
                     {source.describe(int(part[position])): why for position, why in decoded.faults.items()},
                 )
 
-    return len(chosen), read()
+    labels = {source.classes[k] for k in set(source.label[chosen].tolist()) if k >= 0}
+    return len(chosen), labels, read()
 
 
 def _splits(config: PictureConfig, source: Source, asked: str | None) -> np.ndarray:
@@ -88,7 +89,7 @@ def _in_range(form: Image, pixels: np.ndarray) -> Tensor:
     return x.ge(0) * 2.0 - 1 if form.binary else x
 
 
-def _rows(config: DataConfig, spec: Spec, split: str | None) -> tuple[int, Iterator[Items]]:
+def _rows(config: DataConfig, spec: Spec, split: str | None) -> tuple[int, set[str], Iterator[Items]]:
     dataset = config.build()
     mine, theirs, label = spec.x, dataset.spec.x, dataset.spec.label
     if mine.kind != theirs.kind or mine.shape != theirs.shape:
@@ -105,4 +106,4 @@ def _rows(config: DataConfig, spec: Spec, split: str | None) -> tuple[int, Itera
                 x = batch.x if isinstance(mine, Image) else mine.to_model(theirs.to_user(batch.x))
                 yield Items(x, [f"{name} {row}" for row in batch.rows], [name] * len(batch), labels, {})
 
-    return sum(map(len, parts.values())), read()
+    return sum(map(len, parts.values())), set(label.names if label else ()), read()

@@ -138,9 +138,9 @@ def classify(
     limits = Limits.of(Judged.joined([Judged.of(observer, x) for x in usual]), reject)
     if same:
         held = next(name for name, part in own.splits.items() if part is own.held_out)
-        total, parts = items(_part_of(source, asked), model.spec, held)
+        total, _, parts = items(_part_of(source, asked), model.spec, held)
     else:
-        total, parts = items(asked, model.spec, split)
+        total, _, parts = items(asked, model.spec, split)
     used = {key for x in usual for key in _keys(x)} if same else set()
     label, listed, seen, skipped = model.spec.label, list[dict[str, Any]](), list[Judged](), dict[str, str]()
     names = label.names if label else ()

@@ -106,9 +106,12 @@ def anomaly(scene: Scene, config: DataConfig, *, normal: Sequence[str] = (), spl
     `normal` are the labels that are no anomalies (none: those that the run's data has); where the data has others too,
     `auroc` says how well the score separates them, and `by_score` how well the others do. Raises UsageError, DataError.
     """
+    total, labels, found = items(scene.alike(config), scene.model.spec, split)
+    if unknown := set(normal) - labels:
+        there = ", ".join(sorted(labels)) or "none"
+        raise UsageError(f"--normal {', '.join(sorted(unknown))}: the data has no such label. There are: {there}.")
     judge = Judge.of(scene)
     rows, skipped, worst = list[dict[str, Any]](), dict[str, str](), Worst(ACROSS * BANDS)
-    total, found = items(scene.alike(config), scene.model.spec, split)
     with scene.watch("judging", total) as advance:
         for part in found:
             skipped |= part.faults
@@ -157,11 +160,6 @@ def _separation(judge: Judge, rows: Sequence[Mapping[str, Any]], normal: Sequenc
     """AUROC of items of other labels than the normal ones: against those, and against the run's held-out items; and
     the share of them that each score catches, with a limit that one normal item in twenty exceeds."""
     labels = {row["label"] for row in rows} - {None}
-    unknown = set(normal) - labels
-    if unknown:
-        raise UsageError(
-            f"--normal {', '.join(sorted(unknown))}: the data has no such label ({', '.join(sorted(labels))})."
-        )
     known = judge.scene.dataset.spec.label
     kept = set(normal) or labels & set(known.names if known else ())
     usual, strange = ([row["by"] for row in rows if (row["label"] in kept) == side] for side in (True, False))

@@ -20,9 +20,9 @@ class Options(Config):
 
 
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
-    """decode(sum_k w_k z_k) of the terms in words, such as `smile.png + 0.5*label:glasses - held:3`."""
+    """decode(sum_k w_k z_k) of the terms in words, such as `smile.png + 0.5*label:glasses - held:3`, quoted or not."""
     scene.require_pictures("arithmetic")
-    weights, names = parse_sum(words)
+    weights, names = parse_sum(words[0].split() if len(words) == 1 else words)
     terms = choose(scene, names)
     code = combine(scene.codec, terms.code, weights)
     y = scene.codec.decode(code)

@@ -214,7 +214,9 @@ def _from_folders(scene: Scene, positive: str, negative: str) -> Examples:
     """Codes of the pictures of two folders, dealt in turn so that both sides are held out."""
     sides = []
     for folder in map(Path, (positive, negative)):
-        files = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder: its pictures are to be examples, {FEWEST} at least.")
+        files = sorted(path for path in folder.glob("*") if path.is_file())
         files = files[: scene.codec.affordable(EXAMPLES[scene.codec.way]) // 2]
         if len(files) < FEWEST:
             raise UsageError(f"{folder}: {len(files)} pictures are too few to learn from; {FEWEST} of each are needed.")
@@ -233,4 +235,4 @@ def _picture(scene: Scene, chosen: Chosen, x: Tensor, name: str, weights: Tensor
     given = form.to_user(chosen.x)
     rows = [[picture, *form.to_user(edited)] for picture, edited in zip(given, x)]
     names = ["given", *(f"{weight:+.2g}" if weight else "0" for weight in weights.tolist())]
-    return sheet(rows, chosen.names, names, title=f"{name}: from -1 to +1, one side's mean to the other's")
+    return sheet(rows, chosen.names, names, title=f"{scene.title}: {name}; -1 to +1 is from one mean to the other")

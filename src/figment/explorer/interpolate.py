@@ -55,7 +55,7 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """
     words = list(words) or varied(scene, 2 * ROWS)
     if len(words) % 2:
-        raise UsageError(f"{len(words)} items: give two for a morph, or four for two of them, ...")
+        raise UsageError(f"interpolate: a morph takes two items, two of them four, ...; given: {len(words)}.")
     ends = choose(scene, words)
     on_sphere = scene.codec.white if options.spherical is None else options.spherical
     codes = ends.code.split()
