@@ -122,7 +122,7 @@ def test_the_command_finds_the_digit_left_out(tmp_path: Path) -> None:
     assert set(found["by_score"]) == {"reconstruction", "distance", "rarity", "strangeness"} == set(scores[0]["by"])
     assert found["by_score"]["strangeness"]["auroc"] == found["auroc"]
     assert PIL.Image.open(out).size[0] > 500
-    with pytest.raises(UsageError, match="--normal ten: the data has no such label. There are: 0, 1, 2"):
+    with pytest.raises(UsageError, match="--normal ten: the data has no such label"):
         CliRunner().invoke(app, ["anomaly", str(run.path), "digits", "--normal", "ten"], catch_exceptions=False)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "one.png").write_bytes(b"no picture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -140,6 +141,20 @@ def test_a_box_of_codes_is_drawn_from_evenly():
     assert float(((codes > model.box[0]) & (codes < model.box[1])).float().mean()) == pytest.approx(0.99, abs=0.002)
     torch.testing.assert_close(drawn.mean(0), model.box.mean(0), atol=0.02, rtol=0)
     torch.testing.assert_close(drawn.std(0), (model.box[1] - model.box[0]) / 12**0.5, atol=0.02, rtol=0)
+
+
+def test_normal_codes_are_drawn_wherever_those_of_data_are():
+    data = dataset((2,), count=2000)
+    first = AutoencoderConfig(size="tiny").build(data.spec)
+    model = WithPriorConfig(distribution="normal").with_first(first, data.spec)
+    (told,) = list(model.fit(data, Budget()))
+    with torch.no_grad():
+        codes = model.encode(data.train.gather(np.arange(2000)).x, {})
+    expected = 0.5 * float(codes.square().sum(1).mean()) + math.log(2 * math.pi)
+    assert told["nll_of_codes"] == pytest.approx(expected, rel=1e-4)
+    drawn = model.prior({}, Noise(0, range(20_000)))
+    torch.testing.assert_close(drawn.mean(0), torch.zeros(2), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn.T.cov(), torch.eye(2), atol=0.03, rtol=0)
 
 
 def test_what_cannot_be_a_first_stage_is_a_usage_error():

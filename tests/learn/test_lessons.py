@@ -27,7 +27,7 @@ MUST = {
     "contraction": ("fifth", "moves its code less"),
     "anomaly": ("left out", "damaged spot"),
     "compression": ("principal components", "More numbers"),
-    "sharpness": ("than a VAE",),
+    "sharpness": ("Fed with the same noise", "as sharply as", "comes back"),
     "bound": ("whatever q is", "never above", "true posterior"),
     "wrong-kl": ("Monte Carlo", "no divergence", "ends at the prior", "runs away"),
     "wrong-weight": ("collapses", "sum of squares", "learned"),

@@ -32,8 +32,10 @@ class WithPriorConfig(TwoStageConfig):
     first: First = pydantic.Field(
         "autoencoder", description="the model to stand on: a finished run, or a kind to train"
     )
-    distribution: Literal["mixture", "box"] = pydantic.Field(
-        "mixture", description="box: even over the range of each number, which shows what codes need a prior for"
+    distribution: Literal["mixture", "box", "normal"] = pydantic.Field(
+        "mixture",
+        description="box: even over the range of each number, normal: N(0, I), wherever the codes are; both show what "
+        "codes need a prior for",
     )
     components: int = pydantic.Field(
         100, ge=1, le=10_000, description="Gaussians over all classes, fewer where the data is small"
@@ -51,7 +53,8 @@ class WithPriorConfig(TwoStageConfig):
 
 class WithPrior(Model, Fits, HasPrior, CanEncode):
     """x = decode(z), z ~ sum_k w_k N(m_k, S_k), fitted to codes of the training data (draws from q(z | x) where the
-    first stage has a posterior); or z uniform between the 0.5th and the 99.5th percentile of each number.
+    first stage has a posterior); or z uniform between the 0.5th and the 99.5th percentile of each number; or z from
+    N(0, I).
 
     Ghosh et al., "From variational to deterministic autoencoders" (2020); Dai & Wipf, "Diagnosing and enhancing VAE
     models" (2019).
@@ -68,11 +71,10 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
             self.code_shape = self.encode(torch.zeros(1, *spec.x.shape), c).shape[1:]
         groups = spec.label.count if spec.label else 1
         dimensions = self.code_shape.numel()
+        mixed = config.distribution == "mixture"
+        self.mixture = Mixture(groups, math.ceil(config.components / groups), dimensions) if mixed else None
         if config.distribution == "box":
-            self.mixture = None
             self.register_buffer("box", torch.zeros(2, dimensions))  # its lower and its upper corner
-        else:
-            self.mixture = Mixture(groups, math.ceil(config.components / groups), dimensions)
 
     @torch.no_grad()
     def fit(self, data: Dataset, budget: Budget) -> Iterator[Mapping[str, float]]:
@@ -85,12 +87,14 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
             if self.mixture is not None:
                 labels.append(self.spec.labels(batch.c, len(batch), self.device))
         z = torch.cat(codes)
-        if self.mixture is None:
+        if self.mixture is not None:
+            for log_likelihood in self.mixture.fit(z, torch.cat(labels), FLOOR * float(z.var(0).mean()), budget):
+                yield {"nll_of_codes": -log_likelihood}
+        elif self.config.distribution == "box":
             self.box.copy_(torch.from_numpy(np.quantile(z.cpu().numpy(), TAILS, axis=0)))
             yield {"nll_of_codes": float((self.box[1] - self.box[0]).log().sum())}
-            return
-        for log_likelihood in self.mixture.fit(z, torch.cat(labels), FLOOR * float(z.var(0).mean()), budget):
-            yield {"nll_of_codes": -log_likelihood}
+        else:
+            yield {"nll_of_codes": -float(torch.distributions.Normal(0, 1).log_prob(z).sum(1).mean())}
 
     def _draw_code(self, batch: Batch) -> Tensor:
         if isinstance(self.first, HasPosterior):
@@ -106,6 +110,10 @@ class WithPrior(Model, Fits, HasPrior, CanEncode):
         return self.first.decode(z, c)
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        if self.mixture is None:
-            return self.box[0].lerp(self.box[1], noise.uniform((self.box.shape[1],))).view(-1, *self.code_shape)
-        return self.mixture.draw(self.spec.labels(c, len(noise), noise.device), noise).view(-1, *self.code_shape)
+        if self.mixture is not None:
+            z = self.mixture.draw(self.spec.labels(c, len(noise), noise.device), noise)
+        elif self.config.distribution == "box":
+            z = self.box[0].lerp(self.box[1], noise.uniform((self.box.shape[1],)))
+        else:
+            z = noise.normal(self.code_shape)
+        return z.view(-1, *self.code_shape)
