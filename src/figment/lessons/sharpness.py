@@ -75,18 +75,19 @@ def _claims(share: dict[str, float]) -> list[Claim]:
 
 
 TEXT = """
-A GAN, a VAE and an autoencoder turn {latent} or more numbers into a picture. Give all three the same kind of numbers,
-drawn from N(0, I), and the order of the lectures comes out. Measured by the variance of the Laplacian, the data being
-100 %: autoencoder {ae:.0%}, VAE {vae:.0%}, GAN {gan:.0%}. The autoencoder was never told where its codes are to lie.
-They lie elsewhere, and in the midst of them it shows something like the mean of all pictures. The VAE has seen these
-numbers, but with noise on every code: where that leaves open how a stroke runs, the answer with the smallest squared
-error is the mean of the possible strokes, and a mean is soft. A GAN's generator is never compared with a particular
-picture: its opponent only asks whether a drawing could be data, and softness gives it away.
+Give GAN, VAE and autoencoder the same kind of numbers, drawn from N(0, I). Measured by the variance of the Laplacian,
+the data being 100 %, the autoencoder then draws with {ae:.0%}, the VAE with {vae:.0%}, the GAN with {gan:.0%}.
 
-Sharpness alone says little. From codes even over the box of its own codes the autoencoder draws sharper strokes
-({ae_from_a_box:.0%}), but wrong ones. And given pictures to rebuild, autoencoder ({ae_rebuilt:.0%}) and VAE
-({vae_rebuilt:.0%}) are about alike: both answer with a mean, and which of the two is the softer depends on the data and
-on the size of the code.
+The autoencoder was never told where its codes are to lie, so of these numbers it knows nothing: it shows something like
+the mean of all pictures. The VAE has learned to decode them, but with noise on every code: where that leaves open how a
+stroke runs, the answer with the smallest squared error is the mean of the possible strokes, and a mean is soft. A GAN's
+generator is never compared with a particular picture: its opponent only asks whether a drawing could be data, and
+softness gives it away.
+
+Sharpness alone says little. From numbers even over the box of its own codes the autoencoder draws strokes
+({ae_from_a_box:.0%}), often wrong ones: noise and wrong strokes are sharp too. And from the codes of given
+pictures ({latent} numbers each) both answer with a mean: the autoencoder with {ae_rebuilt:.0%}, the VAE with
+{vae_rebuilt:.0%}. Which of the two is then the softer depends on the data and on the size of the code.
 """
 
 LESSON = Lesson(
