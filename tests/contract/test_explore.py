@@ -137,6 +137,22 @@ def test_styles_are_mixed_where_there_are_some(runs: dict[str, Path]) -> None:
         explore(Scene(runs["gan"]), "mix")
 
 
+@pytest.mark.parametrize("kind", ["diffusion", "latent-diffusion"])
+def test_prompts_are_mixed_as_codes_are(kind: str, tmp_path: Path) -> None:
+    """Between two prompts only what the model is told changes; the same prompt twice changes nothing."""
+    told = {} if kind == "latent-diffusion" else {"model.condition": "text"}
+    data = parse("faces", {"count": 64, "size": 16})
+    scene = Scene(workbench.execute(short.plan(kind, data, **told), tmp_path / "run").path, sampling={"steps": 2})
+    two = ["prompt:a face with glasses", "prompt:a face in a red shirt"]
+    codes = [item.code for item in (inputs.read(scene, word) for word in two)]
+    torch.testing.assert_close(codes[0].z, codes[1].z)
+    assert not torch.allclose(codes[0].c["text"], codes[1].c["text"])
+    found = explore(scene, "interpolate", two, {"steps": 3})
+    assert "a face with glasses > a face in a red shirt" in found.figures["pairs"]
+    mixed = explore(scene, "interpolate", [two[0], "held:0"], {"steps": 3})
+    assert min(mixed.picture.size) > 50
+
+
 def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:
     for kind in ("vae", "gan"):
         scene = Scene(runs[kind])

@@ -136,6 +136,10 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.config, self.spec = config, spec
 
+    def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The conditions as the model takes them with the least work, again and again: texts as vectors, which mix."""
+        return dict(c)
+
     def shed(self) -> Self:
         """Itself without the modules that only training needs: what is published and used."""
         for name in [name for name, _ in self.named_children() if name in self.training_only]:

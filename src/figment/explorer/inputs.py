@@ -1,4 +1,4 @@
-"""Which pictures a command speaks of: files of one's own, `held:12`, `train:3`, `sample:5`, `label:NAME`."""
+"""Which pictures a command speaks of: files, `held:12`, `train:3`, `sample:5`, `label:NAME`, `prompt:TEXT`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from figment.data.decode import Unreadable, header, pictures
 from figment.explorer.scene import Scene
 from figment.latent.codes import Code
 
-FORMS = "a picture file, held:N, train:N, sample:N, or label:NAME"
+FORMS = "a picture file, held:N, train:N, sample:N, label:NAME, or prompt:TEXT"
 MEAN_OF = 200  # items whose codes make the mean of a label, where encoding is one pass
 MEAN_OF_FEW = 8  # and where it is a search or a long path
 
@@ -94,6 +94,8 @@ def read(scene: Scene, word: str) -> Item:
         return Item(f"{kind}:{rest}", batch.x, label)
     if kind == "sample" and rest.isdecimal():
         return Item(word, code=scene.codec.prior([int(rest)]))
+    if kind == "prompt" and rest:
+        return Item(rest, code=scene.codec.prior([0], scene.model.spec.given(prompt=rest)))
     if kind == "label" and rest:
         return Item(word, code=_mean_of_label(scene, rest))
     raise UsageError(f"'{word}' is no picture that can be found: give {FORMS}.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from figment.core.data import Spec
 from figment.core.errors import UsageError
-from figment.core.model import CanDecode, CanEncode, HasPrior, HasSampling, with_sampling
+from figment.core.model import CanDecode, CanDenoise, CanEncode, HasPrior, HasSampling, with_sampling
 from figment.core.noise import Noise
 from figment.core.progress import Watch, unwatched
 from figment.latent.operations import operations
@@ -26,7 +26,8 @@ OPERATIONS = 1e13  # of floating point, that slow codes may take where nobody sa
 
 @dataclass(frozen=True)
 class Code:
-    """Where items lie: codes z `(B, ...)` and their conditions, labels as weights `(B, K + 1)`, so that both mix."""
+    """Where items lie: codes z `(B, ...)` and their conditions, labels as weights `(B, K + 1)` and texts as vectors
+    `(B, L, E)`, so that all mix."""
 
     z: Tensor
     c: Mapping[str, Tensor]
@@ -95,14 +96,17 @@ class Codec:
         return self.way != "encoder"
 
     def conditions(self, c: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-        """Conditions of `count` items that mix: labels, int `(B,)`, absent or ready, as weights `(B, K + 1)`."""
+        """Conditions of `count` items that mix: labels, int `(B,)`, absent or ready, as weights `(B, K + 1)`; texts,
+        absent, ready or as tokens `(B, L)`, as vectors."""
         mixed = {key: value.to(self.device) for key, value in c.items() if key in self.spec.c}
         if self.spec.label is not None:
             label = mixed.get("label")
             if label is None:
                 label = torch.full((count,), self.spec.label.count, device=self.device)
             mixed["label"] = label if label.is_floating_point() else self.spec.label.soft(label)
-        return mixed
+        if self.spec.text is not None:
+            mixed.setdefault("text", torch.zeros(count, self.spec.text.length, dtype=torch.int64, device=self.device))
+        return self._model.prepared(mixed)
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Code:
         """The codes of x `(B, ...)` in model range. `search` also finds the labels that are not given."""
@@ -115,12 +119,14 @@ class Codec:
         """x `(B, ...)` of codes, in model range."""
         return self._in_parts("decoding", self.coder.decode, code).float()
 
-    def prior(self, rows: Sequence[int]) -> Code:
-        """The codes of samples `rows` of this seed: what `figment sample` decodes. Raises UsageError."""
+    @torch.no_grad()
+    def prior(self, rows: Sequence[int], given: Mapping[str, Tensor] | None = None) -> Code:
+        """The codes of samples `rows` of this seed: what `figment sample` decodes, as of the conditions given. Raises
+        UsageError."""
         if not isinstance(self.coder, HasPrior):
             raise UsageError("this model draws no samples: give pictures, or held:0, train:0.")
         noise = Noise(self.seed, rows, device=self.device)
-        c = {key: value.to(self.device) for key, value in self.spec.conditions(noise.to("cpu")).items()}
+        c = {key: value.to(self.device) for key, value in self.spec.conditions(noise.to("cpu"), given).items()}
         return Code(self.coder.prior(c, noise), self.conditions(c, len(rows)))
 
     def affordable(self, most: int, fewest: int = 20) -> int:
@@ -133,8 +139,9 @@ class Codec:
         """What encoding an item takes, by an equation or by search."""
         coder: Any = self.coder
         c = self.conditions({}, 1)
-        if self.way == "search":
-            return EVALUATIONS * max(1, operations(lambda: coder.decode(self.prior([0]).z, c)))
+        if self.way == "search" or not isinstance(self._model, CanDenoise):
+            times = EVALUATIONS if self.way == "search" else 1
+            return times * max(1, operations(lambda: coder.decode(self.prior([0]).z, c)))
         x, t = torch.zeros(1, *self.spec.x.shape, device=self.device), torch.full((1,), 0.5, device=self.device)
         return coder.evaluations * max(1, operations(lambda: self._model.denoise(x, t, c)))
 
