@@ -296,6 +296,21 @@ def test_what_is_named_twice_is_counted_twice(runs: dict[str, Path]) -> None:
     assert stored["measured"] == 8 and all(map(Path.exists, map(Path, stored["pictures"])))
 
 
+def test_strips_go_into_the_noise_and_back(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Of a held-out picture and of a file; little noise comes back to the picture, a family without noise says so."""
+    own = tmp_path / "own.png"
+    PIL.Image.fromarray(np.full((20, 30), 90, np.uint8)).save(own)
+    words = ["held:2", str(own), "steps=4", "until=0.1", "between=2", "--json"]
+    found = json.loads(called(runs["diffusion"], "strips", *words).stdout)
+    assert found["times"] == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
+    assert found["steps_back"] == 6
+    assert len(found["guess_psnr"]) == 3
+    assert set(found["back_psnr"]) == {"held:2", "own.png"}
+    assert min(found["back_psnr"].values()) > 10
+    with pytest.raises(UsageError, match="adds no noise"):
+        explore(Scene(runs["vae"]), "strips", (), {})
+
+
 def test_terms_of_a_bound_are_those_of_a_denoiser(runs: dict[str, Path]) -> None:
     found = json.loads(called(runs["diffusion"], "terms", "steps=5", "count=4", "--json").stdout)
     assert [len(terms) for terms in found["terms"].values()] == [6, 6]

@@ -16,11 +16,16 @@ from figment.core.data import Image
 from figment.core.errors import UsageError
 from figment.core.model import CanDenoise
 from figment.explorer.scene import Found, Scene
-from figment.models.diffusion.chain import Spread, chain_terms
+from figment.models.diffusion.chain import chain_terms
+from figment.models.diffusion.transition import Spread
 from figment.pictures import COLOURS, INK, drawing, rendered
 
 BARS = 50
-SPREADS: dict[Spread, str] = {"beta-tilde": "variance beta-tilde", "beta": "variance beta"}
+SPREADS: dict[Spread, str] = {
+    "beta-tilde": "variance beta-tilde",
+    "beta": "variance beta",
+    "learned": "variance learned",
+}
 
 
 class Options(Config):
@@ -32,7 +37,8 @@ class Options(Config):
 
 @torch.no_grad()
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
-    """L_0, ..., L_T of held-out items in bits a dimension (rows: nats), for both fixed variances of the reverse steps.
+    """L_0, ..., L_T of held-out items in bits a dimension (rows: nats), for both fixed variances of the reverse
+    steps, and for the learned one where there is one.
 
     Raises UsageError for a model that does not denoise.
     """
@@ -44,8 +50,10 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     unit = value.dimensions * math.log(2) if picture else 1.0
     torch.manual_seed(scene.seed)
     found: dict[Spread, np.ndarray] = {}
-    with scene.watch("terms of the bound", 2 * (options.steps + 1)) as advance:
-        for spread in SPREADS:
+    one = model.denoise(batch.x[:1], batch.x.new_ones(1), {key: value[:1] for key, value in batch.c.items()})
+    spreads = [spread for spread in SPREADS if spread != "learned" or one.variance is not None]
+    with scene.watch("terms of the bound", len(spreads) * (options.steps + 1)) as advance:
+        for spread in spreads:
             means = []
             for term in chain_terms(model, value, batch.x, batch.c, options.steps, spread):
                 means.append(float(term.mean()) / unit)
@@ -66,9 +74,11 @@ def _picture(scene: Scene, found: dict[Spread, np.ndarray], unit: str) -> PIL.Im
     for k, (spread, terms) in enumerate(found.items()):
         groups = np.array_split(terms[1:-1], min(BARS, max(1, len(terms) - 2)))
         heights = [float(terms[0]), *(float(group.sum()) for group in groups), float(terms[-1])]
-        width = 0.42
+        width = 0.84 / len(found)
         label = f"{SPREADS[spread]}: {terms.sum():.3g} {unit} in all, L_0 {terms[0]:.2g}, L_T {terms[-1]:.1g}"
-        axes.bar(np.arange(len(heights)) + (k - 0.5) * width, heights, width, color=COLOURS[k], label=label)
+        axes.bar(
+            np.arange(len(heights)) + (k + 0.5 - len(found) / 2) * width, heights, width, color=COLOURS[k], label=label
+        )
     last = len(heights) - 1
     axes.set_xticks([0, last / 4, last / 2, 3 * last / 4, last], ["L_0", "t = 1/4", "1/2", "3/4", "L_T"])
     steps, bars = len(terms) - 2, len(heights) - 2

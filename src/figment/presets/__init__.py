@@ -47,6 +47,22 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"kind": "diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
     },
+    # the chain of the decks, steps and all; it is drawn by `sampler=ddpm grid=uniform steps=1000`
+    "ddpm": {
+        "model": {"kind": "diffusion", "schedule": "linear", "prediction": "eps", "times": "steps"},
+        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+    },
+    # few bits a dimension rather than the best pictures
+    "diffusion-likelihood": {
+        "model": {
+            "kind": "diffusion",
+            "prediction": "mixture",
+            "weighting": "elbo",
+            "times": "importance",
+            "quiet": 9.0,
+        },
+        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+    },
     "latent-diffusion": {
         "model": {"kind": "latent-diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},

@@ -131,7 +131,7 @@ def _levels(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> list[Level]
     return levels(denoiser.schedule, sampling.steps, grid, sampling.shift)
 
 
-def _found(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
+def denoising(denoiser: CanDenoise, spec: Spec, c: Mapping[str, Tensor], sampling: Sampling) -> Denoise:
     """What is known of x given x_t and c, as a function of x_t and its level."""
     clip, c = sampling.clip and isinstance(spec.x, Image), denoiser.prepared(c)
 
@@ -181,14 +181,14 @@ class Drawn(CanSample, CanComplete, CanVary):
     def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         step = self.sampling.step(lambda: fresh.normal(shape))
-        found = _found(self.denoiser, self.spec, c, self.sampling)
+        found = denoising(self.denoiser, self.spec, c, self.sampling)
         return integrate(step, found, noise.stream("prior").normal(shape), self.path)
 
     @torch.no_grad()
     def complete(self, x: Tensor, known: Projection, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         new = lambda: fresh.normal(shape).to(x)  # noqa: E731
-        found, start = _found(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
+        found, start = denoising(self.denoiser, self.spec, c, self.sampling), noise.stream("prior").normal(shape).to(x)
         return completed(self.sampling.step(new), found, x, known, start, self.path, self.sampling.times, new)
 
     @torch.no_grad()
@@ -218,7 +218,7 @@ class Solved(HasPrior, CanEncode, CanVary):
     @torch.no_grad()
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
-        return integrate(self.sampling.step(), _found(self.denoiser, self.spec, c, self.sampling), z, self.path)
+        return integrate(self.sampling.step(), denoising(self.denoiser, self.spec, c, self.sampling), z, self.path)
 
     @torch.no_grad()
     def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
@@ -231,4 +231,4 @@ class Solved(HasPrior, CanEncode, CanVary):
         path = [level(self.denoiser.schedule, FIRST), *(at for at in reversed(self.path) if at.t > FIRST)]
         step = ancestral() if self.sampling.sampler == "ddim" else heun
         unbounded = self.sampling.model_copy(update={"clip": False, "threshold": None})
-        return integrate(step, _found(self.denoiser, self.spec, c, unbounded), x, path)
+        return integrate(step, denoising(self.denoiser, self.spec, c, unbounded), x, path)
