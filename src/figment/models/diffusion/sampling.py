@@ -196,7 +196,7 @@ class Drawn(CanSample, CanComplete, CanVary):
         shape, fresh = self.spec.x.shape, noise.stream("steps")
         start, rest = _hidden(x, strength, self.path, self.denoiser.schedule, noise.stream("prior").normal(shape))
         step = self.sampling.step(lambda: fresh.normal(shape).to(x))
-        return integrate(step, _found(self.denoiser, self.spec, c, self.sampling), start, rest)
+        return integrate(step, denoising(self.denoiser, self.spec, c, self.sampling), start, rest)
 
 
 @final
@@ -223,7 +223,7 @@ class Solved(HasPrior, CanEncode, CanVary):
     @torch.no_grad()
     def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         start, rest = _hidden(x, strength, self.path, self.denoiser.schedule, self.prior(c, noise))
-        return integrate(self.sampling.step(), _found(self.denoiser, self.spec, c, self.sampling), start, rest)
+        return integrate(self.sampling.step(), denoising(self.denoiser, self.spec, c, self.sampling), start, rest)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
