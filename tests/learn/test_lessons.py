@@ -47,6 +47,7 @@ MUST = {
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
     "adversarial-example": ("misleads", "hardly matters", "20 more", "are cleaned first", "worth less"),
     "noising": ("one jump", "ends in noise", "does not", "reach it", "variance 1"),
+    "sampler-steps": ("ever less so", "adds noise", "a quarter"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }
 

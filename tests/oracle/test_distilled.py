@@ -66,8 +66,8 @@ def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path:
 def test_maps_are_standard_and_of_the_coarsest_resolution() -> None:
     net = UNet(3, 3, 16, (1, 2), 1, patch=1)
     maps = net.maps(torch.randn(2, 3, 9, 7), torch.rand(2))
-    assert maps.shape == (2, 16 * 4 + 32 + 32, 5, 4)
-    for part in maps.split([64, 32, 32], dim=1):
+    assert maps.shape == (2, 3 * 4 + 16 * 4 + 32 + 32, 5, 4)
+    for part in maps.split([12, 64, 32, 32], dim=1)[1:]:
         torch.testing.assert_close(part.flatten(1).mean(1), torch.zeros(2), atol=1e-5, rtol=0)
         torch.testing.assert_close(part.flatten(1).std(1, correction=0), torch.ones(2), atol=1e-2, rtol=0)
 

@@ -47,6 +47,7 @@ LESSONS = {
     "generative-or-discriminative": "generative_or_discriminative",
     "adversarial-example": "adversarial",
     "noising": "noising",
+    "sampler-steps": "steps",
 }
 
 
