@@ -48,6 +48,7 @@ MUST = {
     "adversarial-example": ("misleads", "hardly matters", "20 more", "are cleaned first", "worth less"),
     "noising": ("one jump", "ends in noise", "does not", "reach it", "variance 1"),
     "sampler-steps": ("ever less so", "adds noise", "a quarter"),
+    "distillation": ("than its teacher", "faster"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }
 

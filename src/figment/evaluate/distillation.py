@@ -60,14 +60,14 @@ def distill(
     dataset = value.data.build()
     net = features_for(dataset, features)
     plans = [(teacher, None), (teacher, HALF), (teacher, evaluations), (student, evaluations), (student, 1)]
-    rows = [row(owner, count, dataset, net, n, seed, say) for owner, count in dict.fromkeys(plans)]
+    rows = [row(owner.path, count, dataset, net, n, seed, say) for owner, count in dict.fromkeys(plans)]
     told = {"teacher": str(teacher.path), "student": str(student.path), **compared(rows, value.model.kind)}
     write_json(student.path / "distill.json", told)
     return told
 
 
 def row(
-    folder: RunFolder,
+    run: str | Path,
     count: int | None,
     dataset: Dataset,
     net: FeatureNet,
@@ -76,7 +76,7 @@ def row(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """What a run's model gives in so many steps (None: as it does by default): quality, diversity, speed."""
-    model: Model = load(folder.path)
+    model: Model = load(run)
     options = {} if count is None else {"steps": count}
     assert isinstance(model, HasSampling)
     spent = with_sampling(model, options).evaluations

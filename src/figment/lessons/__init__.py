@@ -48,6 +48,7 @@ LESSONS = {
     "adversarial-example": "adversarial",
     "noising": "noising",
     "sampler-steps": "steps",
+    "distillation": "few_steps",
 }
 
 

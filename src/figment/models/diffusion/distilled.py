@@ -25,7 +25,7 @@ from figment.nn.unet import UNet
 
 MOST = 16  # evaluations
 NOISE = (0.0, 0.3)  # times at which the teacher looks at what its maps are to judge
-SOLVED = 4  # steps of the teacher that a jump stands for
+SOLVED = 3  # steps of the teacher that a jump stands for
 SHIFT = 2.0  # of the grid of pictures
 PART = 4  # of a batch one in so many is held against the teacher
 
