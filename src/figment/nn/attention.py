@@ -52,4 +52,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """v softmax(k' q / sqrt(d)), all `(B, heads, d, N)`."""
     if q.device.type != "cpu" or q.shape[-1] > TOKENS:
         return F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
-    return v @ (q.mT @ (k * q.shape[2] ** -0.5)).softmax(dim=-1).mT
+    return v @ attention(q, k).mT
+
+
+def attention(q: Tensor, k: Tensor, heard: Tensor | None = None) -> Tensor:
+    """softmax(q' k / sqrt(d)) `(B, heads, N, M)` of q `(B, heads, d, N)` and k `(B, heads, d, M)`, 0 for those k that
+    are not `heard` `(B, M)`."""
+    scores = q.mT @ (k * q.shape[2] ** -0.5)
+    if heard is not None:
+        scores = scores.masked_fill(~heard[:, None, None], -torch.inf)
+    return scores.softmax(dim=-1)

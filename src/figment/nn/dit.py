@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figment.nn.attention import attention
 from figment.nn.embeddings import TimeEmbedding, sinusoids
 from figment.nn.text import with_silence
 
@@ -105,18 +106,17 @@ class JointAttention(nn.Module):
             k, v = torch.cat([k, unit(more)], 2), torch.cat([v, told], 2)
         return q, k, v
 
-    def _mask(self, h: Tensor, heard: Tensor | None) -> Tensor | None:
-        return None if heard is None else F.pad(heard, (h.shape[1], 0), value=True)[:, None, None]
+    def _weights(self, q: Tensor, k: Tensor, heard: Tensor | None) -> Tensor:
+        """How much each patch attends to each patch, word and silence: `(B, heads, N, N + L + 1)`."""
+        return attention(q.mT, k.mT, None if heard is None else F.pad(heard, (q.shape[2], 0), value=True))
 
     def weights(self, h: Tensor, text: Tensor, heard: Tensor) -> Tensor:
         """How much each patch attends to each word and, last, to silence: `(B, heads, N, L + 1)`."""
-        q, k, _ = self._parts(h, text)
-        scores = (q @ k.mT * q.shape[3] ** -0.5).masked_fill(~self._mask(h, heard), -torch.inf)  # type: ignore[operator]
-        return scores.softmax(3)[..., h.shape[1] :]
+        return self._weights(*self._parts(h, text)[:2], heard)[..., h.shape[1] :]
 
     def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
-        y = F.scaled_dot_product_attention(*self._parts(h, text), attn_mask=self._mask(h, heard))
-        return self.project(y.transpose(1, 2).flatten(2))
+        q, k, v = self._parts(h, text)
+        return self.project((self._weights(q, k, heard) @ v).transpose(1, 2).flatten(2))
 
 
 def unit(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.nn.attention import Pointwise
+from figment.nn.attention import Pointwise, attention
 from figment.nn.normalisation import GroupNorm
 
 
@@ -28,8 +28,8 @@ class TextEncoder(nn.Module):
         there = tokens != 0
         longest = max(1, int(there.any(0).sum()))  # of these texts: what follows is empty in all
         h = self.embed(tokens[:, :longest]) + self.place_embed[:longest]
-        heard = there[:, None, None, :longest].clone()
-        heard[..., 0] |= ~there.any(1)[:, None, None]  # a softmax over nothing would be no number
+        heard = there[:, :longest].clone()
+        heard[:, 0] |= ~there.any(1)  # a softmax over nothing would be no number
         for layer in self.layers:
             h = layer(h, heard)
         h = self.norm(h).float() * there[:, :longest, None]
@@ -49,7 +49,7 @@ class Layer(nn.Module):
 
     def forward(self, h: Tensor, heard: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm_1(h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, d)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=heard)
+        y = attention(q.mT, k.mT, heard) @ v
         h = h + self.project(y.transpose(1, 2).flatten(2))
         return h + self.second(F.gelu(self.first(self.norm_2(h))))
 
@@ -92,9 +92,8 @@ class CrossAttention(nn.Module):
         """How much each position attends to each word and, last, to silence: `(B, heads, H W, L + 1)`."""
         words, heard = with_silence(words)
         q = self.query(self.norm(h)).flatten(2).unflatten(1, (self.heads, -1))  # (B, heads, d, H W)
-        k = self.keys(words).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, L + 1, d)
-        scores = q.mT @ (k * q.shape[2] ** -0.5).mT
-        return scores.masked_fill(~heard[:, None, None], -torch.inf).softmax(3)
+        k = self.keys(words).mT.unflatten(1, (self.heads, -1))  # (B, heads, d, L + 1)
+        return attention(q, k, heard)
 
     def forward(self, h: Tensor, words: Tensor) -> Tensor:
         v = self.values(with_silence(words)[0]).unflatten(2, (self.heads, -1)).transpose(1, 2)
