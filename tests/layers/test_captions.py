@@ -16,6 +16,7 @@ from figment.core.errors import DataError, UsageError
 from figment.core.noise import Noise
 from figment.core.text import Bytes, Tokens, Words
 from figment.data.check import check, render
+from figment.latent.attention import word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
 
 TEXTS = {f"{k:02d}.png": [f"a red {k}", f"{k}, in red!"] for k in range(20)}
@@ -157,3 +158,18 @@ def test_what_a_model_hears_of_texts(spec: Spec, network: str) -> None:
     assert not torch.allclose(sampler.sample(c, Noise(0, range(2))), plain)
     with pytest.raises(UsageError, match="does nothing without guidance"):
         model.with_sampling(model.Sampling(negative="glasses"))
+
+
+@pytest.mark.parametrize("network", ["unet", "dit"])
+def test_maps_of_attention_to_words(spec: Spec, network: str) -> None:
+    torch.manual_seed(0)
+    model = DiffusionConfig(size="tiny", condition="text", network=network).build(spec).eval()  # type: ignore[arg-type]
+    spec = model.spec
+    c = spec.conditions(Noise(0, range(2)), spec.given(prompt="a calm face with glasses"))
+    sampler = model.with_sampling(model.Sampling(steps=2, guidance=2))
+    x, maps = word_maps(model, sampler, c, Noise(0, range(2)))
+    torch.testing.assert_close(x, sampler.sample(c, Noise(0, range(2))))
+    assert maps.shape == (2, spec.text.length, 8, 8)  # type: ignore[union-attr]
+    assert (maps[:, :5] > 0).all()
+    assert (maps[:, 5:] == 0).all()  # where the text is over
+    assert (maps.sum(1) < 1).all()  # the rest goes to silence

@@ -26,6 +26,7 @@ def explore(
     image: Annotated[str | None, typer.Option(help="traverse, attribute: the picture to start from.")] = None,
     positive: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it.")] = None,
     negative: Annotated[Path | None, typer.Option(help="attribute: a folder of pictures that have it not.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="attention: what to draw.")] = None,
     color: Annotated[str | None, typer.Option(help="map: what colours the codes, label or a factor.")] = None,
     clusters: Annotated[str | None, typer.Option(help="map: groups by k-means, or mean-shift.")] = None,
     corrupt: Annotated[str | None, typer.Option(help="reconstruct: damage the pictures first.")] = None,
@@ -42,7 +43,8 @@ def explore(
     from figment.cli.reports import show_figures
     from figment.explorer.files import destination, divide, save
 
-    flags = {"steps": steps, "spherical": spherical or None, "image": image, "color": color, "corrupt": corrupt}
+    flags = {"steps": steps, "spherical": spherical or None, "image": image, "color": color, "corrupt": corrupt,
+             "prompt": prompt}  # fmt: skip
     flags |= {
         "lossless": lossless or None,
         "clusters": int(clusters) if clusters and clusters.isdecimal() else clusters,

@@ -31,6 +31,7 @@ from figment.evaluate.latent_space import latent_space
 from figment.evaluate.likelihood import check_form, converted, given, likelihood
 from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
+from figment.evaluate.prompts import can_be_read, prompts
 from figment.evaluate.reference import rows_of
 from figment.evaluate.robustness import classification
 from figment.evaluate.sharpness import sharpness
@@ -56,6 +57,7 @@ METRICS = {
     "memorisation": "share of samples closer to a training item than held-out data is",
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",
+    "prompts": "faces drawn from captions: how often each fact that is named shows; glasses as a negative prompt",
     "sharpness": "variance of the Laplacian of pictures that are drawn or rebuilt, beside that of data",
     "reconstruction": "error of held-out items encoded and decoded",
     "active_units": "latent dimensions that carry information, of a model with a posterior",
@@ -136,6 +138,9 @@ def figures(
         labels = c["label"] if "label" in given(model, dataset) else None
         samples, net = converted(x, model.spec, dataset.spec), features_for(dataset, features, _told(say))
         row |= measure(samples, dataset, net, labels)
+    if can_be_read(model, dataset):
+        say("prompts")
+        row["prompts"] = prompts(model, dataset, min(n or 1000, 1000), seed, options)
     if isinstance(model, CanClassify):
         row["classification"] = classification(model, dataset)
     if isinstance(model, CanSegment):

@@ -19,7 +19,7 @@ class TextEncoder(nn.Module):
     def __init__(self, vocabulary: int, length: int, width: int, depth: int, head_width: int = 32):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
-        self.place_embed = nn.Parameter(torch.zeros(length, width))
+        self.place_embed = nn.Parameter(0.1 * torch.randn(length, width))
         self.layers = nn.ModuleList(Layer(width, max(1, width // head_width)) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         nn.init.normal_(self.embed.weight, std=0.5)

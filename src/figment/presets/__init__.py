@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vq-vae": {"model": {"kind": "vq-vae"}, "training": {"batch": 64, "optimiser": "muon", "lr": 2e-3}},
     "kl-autoencoder": {
         "model": {"kind": "kl-autoencoder"},
-        "training": {"batch": 32, "optimiser": "muon", "lr": 2e-3},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 6e-3},
     },
     "rbm": {"model": {"kind": "rbm"}, "training": {"lr": 1e-2}},
     "ebm": {"model": {"kind": "ebm"}, "training": {"lr": 1e-3}},
@@ -65,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "latent-diffusion": {
         "model": {"kind": "latent-diffusion"},
-        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+        "training": {"batch": 64, "optimiser": "muon", "lr": 4e-3},
     },
     "distilled": {
         "model": {"kind": "distilled", "rate": 2.0},

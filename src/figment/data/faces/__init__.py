@@ -8,10 +8,10 @@ import numpy as np
 
 from figment.core.errors import UsageError
 from figment.data.faces import shapes
-from figment.data.faces.captions import caption, captions
+from figment.data.faces.captions import as_said, caption, captions
 from figment.data.faces.drawing import SEGMENTS, painted
-from figment.data.faces.factors import FACTORS, NAMES, factors
-from figment.data.faces.oracle import TOLERANCE, agree, read
+from figment.data.faces.factors import FACTORS, NAMES, TOLERANCE, factors
+from figment.data.faces.oracle import agree, read
 
 __all__ = [
     "FACTORS",
@@ -19,6 +19,7 @@ __all__ = [
     "SEGMENTS",
     "TOLERANCE",
     "agree",
+    "as_said",
     "caption",
     "captions",
     "draw",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import Formatter
 
 import numpy as np
 
 from figment.core.errors import UsageError
-from figment.data.faces.factors import NAMES, PARTS, factors
+from figment.data.faces.factors import COLUMN, NAMES, PARTS, TOLERANCE, factors
 
 HAIR = {"short": "short {} hair", "spiky": "spiky {} hair", "curly": "curly {} hair", "bun": "{} hair in a bun",
         "pigtails": "{} pigtails", "long": "long {} hair"}  # fmt: skip
 GLASSES = {"none": "no glasses", "round": "round glasses", "square": "red square glasses"}
 WEARING = {"none": "without glasses", "round": "with glasses", "square": "with glasses"}
+EYEWEAR = {"none": "no glasses", "round": "glasses", "square": "glasses"}
 SKIN = ((0.25, "fair"), (0.5, "light brown"), (0.75, "brown"), (2, "dark"))
 SMILE = ((-0.5, "sad", "a frown"), (-0.15, "glum", "drooping lips"), (0.15, "calm", "level lips"),
          (0.5, "content", "a slight smile"), (2, "happy", "a broad smile"))  # fmt: skip
@@ -35,7 +37,39 @@ TEMPLATES = (
     "somebody with {hair} in a {shirt} shirt",
     "a person {wearing} before a {background} wall, looking {turn}",
     "{mood}, with {hair}, {wearing}",
+    "a face with {eyewear}",
+    "{eyewear}",
 )
+SCALES = {"smile": SMILE, "mouth": MOUTH, "eyes": EYES, "turn": TURN, "width": WIDTH, "skin": SKIN}
+SAYS = {"mood": ("smile",), "smile": ("smile",), "hair": ("hair", "colour"), "wearing": ("glasses",),
+        "eyewear": ("glasses",)}  # fmt: skip
+
+
+def named(paraphrase: int) -> list[str]:
+    """The factors that a phrasing says something of."""
+    slots = [slot for _, slot, _, _ in Formatter().parse(TEMPLATES[paraphrase]) if slot]
+    return list(dict.fromkeys(name for slot in slots for name in SAYS.get(slot, (slot,))))
+
+
+def as_said(values: np.ndarray, readings: np.ndarray, paraphrase: int) -> dict[str, np.ndarray]:
+    """Whether faces read as `readings` `(N, F)` are what a phrasing says of faces of given factors `(N, F)`, for each
+    factor that it names `(N,)`.
+
+    A level is to be the same, or with or without glasses where that is all that is said; a number is to be in the range
+    that its word stands for, or off by at most 15 % of the factor's range. Unreadable (NaN) is not.
+    """
+    right = {}
+    for name in named(paraphrase):
+        column, part = COLUMN[name], PARTS[COLUMN[name]]
+        asked, found = values[:, column], readings[:, column]
+        if part.levels:
+            loosely = name == "glasses" and "{glasses}" not in TEMPLATES[paraphrase]
+            right[name] = np.where(np.isnan(found), False, (found > 0) == (asked > 0)) if loosely else found == asked
+        else:
+            edges = np.array([-np.inf, *(step[0] for step in SCALES[name][:-1]), np.inf])
+            place, slack = np.searchsorted(edges, asked, "right"), TOLERANCE * part.span
+            right[name] = (found >= edges[place - 1] - slack) & (found <= edges[place] + slack)
+    return right
 
 
 def caption(seed: int, index: int, paraphrase: int = 0) -> str:
@@ -63,6 +97,7 @@ def _words(row: np.ndarray) -> dict[str, str]:
         "hair": HAIR[level["hair"]].format(level["colour"]),
         "glasses": GLASSES[level["glasses"]],
         "wearing": WEARING[level["glasses"]],
+        "eyewear": EYEWEAR[level["glasses"]],
         "shirt": level["shirt"],
         "background": level["background"],
         **{name: _degree(scale, value[name])[1] for name, scale in degrees.items()},

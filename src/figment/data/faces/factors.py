@@ -66,6 +66,7 @@ PARTS = (
 NAMES = tuple(part.name for part in PARTS)
 COLUMN = {name: column for column, name in enumerate(NAMES)}
 FACTORS = tuple(Factor(name=part.name, levels=part.levels) for part in PARTS)
+TOLERANCE = 0.15  # of a number's range: within it a reading is right
 DRAWS = 12  # numbers of the stream that belong to one face: three blocks of Philox 4x64
 
 

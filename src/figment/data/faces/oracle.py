@@ -12,9 +12,8 @@ import PIL.Image
 from figment.core.errors import UsageError
 from figment.data.faces import shapes
 from figment.data.faces.drawing import BACKGROUND, HAIR, SHIRT, painted
-from figment.data.faces.factors import COLUMN, NAMES, PARTS, TABLES, palette, rgb
+from figment.data.faces.factors import COLUMN, NAMES, PARTS, TABLES, TOLERANCE, palette, rgb
 
-TOLERANCE = 0.15  # of a number's range: within it a reading is right
 SIDE = 32  # pixels a side at which faces are read
 BLOCK = 256  # pictures at a time
 Rows = tuple[int, int]

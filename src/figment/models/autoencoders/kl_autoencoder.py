@@ -21,6 +21,7 @@ from figment.nn.features import perceptual_distance, shipped
 from figment.nn.patch import PatchDiscriminator
 
 GAMMA, LAZY = 0.1, 8  # strength of the penalty on the discriminator's slope, and updates between two of them
+RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
 BEGINS = 0.4  # share of the run after which the discriminator plays: before, blur says more than texture
 
 
@@ -74,7 +75,7 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
         own = Player("autoencoder", [self.encoder, self.decoder], self.loss)
         if self.discriminator is None:
             return [own]
-        judge = Player("discriminator", [self.discriminator], self.judged, ema=False, span=(BEGINS, 1.0))
+        judge = Player("discriminator", [self.discriminator], self.judged, rate=RATE, ema=False, span=(BEGINS, 1.0))
         return [own, judge]
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:

@@ -33,11 +33,19 @@ from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.sampling import Drawn, Solved
 from figment.models.diffusion.sampling import Sampling as Choices
 
-CODES: dict[str, dict[str, Any]] = {  # what a size stands for, of codes some 8 places a side
-    "tiny": {"width": 32, "multipliers": (1, 2), "blocks": 1, "patch": 1},
-    "small": {"width": 64, "multipliers": (1, 2), "blocks": 1, "patch": 1},
-    "base": {"width": 128, "multipliers": (1, 2), "blocks": 2, "patch": 1},
-    "large": {"width": 192, "multipliers": (1, 2, 3), "blocks": 2, "patch": 1},
+CODES: dict[str, dict[str, dict[str, Any]]] = {  # what a size stands for, of codes some 8 places a side
+    "unet": {
+        "tiny": {"width": 32, "multipliers": (1, 2), "blocks": 1, "patch": 1},
+        "small": {"width": 64, "multipliers": (1, 2), "blocks": 1, "patch": 1},
+        "base": {"width": 128, "multipliers": (1, 2), "blocks": 2, "patch": 1},
+        "large": {"width": 192, "multipliers": (1, 2, 3), "blocks": 2, "patch": 1},
+    },
+    "dit": {
+        "tiny": {"width": 64, "blocks": 2, "patch": 2},
+        "small": {"width": 128, "blocks": 6, "patch": 2},
+        "base": {"width": 256, "blocks": 8, "patch": 1},
+        "large": {"width": 512, "blocks": 12, "patch": 1},
+    },
 }
 
 
@@ -73,7 +81,7 @@ class LatentDiffusionConfig(TwoStageConfig):
         if len(shape) != 3:
             raise UsageError(f"the codes of '{first.config.kind}' have no places: take kl-autoencoder.")
         channels, height, width = shape
-        sizes = CODES[self.size] if self.denoiser.network == "unet" else {"patch": 1}
+        sizes = CODES[self.denoiser.network][self.size]
         denoiser = self.denoiser.model_copy(
             update={
                 **{key: getattr(self.denoiser, key) or value for key, value in sizes.items()},

@@ -16,7 +16,8 @@ KEPT = 20_000  # texts whose vectors are kept
 
 
 def reader(part: Tokens, folder: str | None, width: int, depth: int) -> Reader | BorrowedReader:
-    """What turns texts int64 `(B, L)` into vectors `(B, L', width)`. Raises UsageError where a folder is no encoder."""
+    """What turns texts int64 `(B, L)` into vectors `(B, L', width)`, L' the same for all. Raises UsageError where a
+    folder is no encoder."""
     return Reader(part, width, depth) if folder is None else BorrowedReader(part, folder, width)
 
 
@@ -39,6 +40,7 @@ class BorrowedReader(nn.Module):
     def __init__(self, part: Tokens, folder: str, width: int):
         super().__init__()
         self.part, self.width = part, width
+        self.length = 2 * part.length + 2  # of its tokens: parts of words, and where a text begins and ends
         self._borrowed = [*_opened(folder)]  # in a list: a module assigned here would become part of this one
         self._kept: dict[str, Tensor] = {}
         numbers = self._vectors(["a"])["a"].shape[1]
@@ -52,7 +54,7 @@ class BorrowedReader(nn.Module):
             self._kept.clear()
         new = [text for text in dict.fromkeys(texts) if text and text not in self._kept]
         if new:
-            said = tokenizer(new, padding=True, truncation=True, return_tensors="pt")
+            said = tokenizer(new, padding=True, truncation=True, max_length=self.length, return_tensors="pt")
             found = encoder(input_ids=said["input_ids"], attention_mask=said["attention_mask"]).last_hidden_state
             for text, vectors, mask in zip(new, found.float(), said["attention_mask"].bool()):
                 self._kept[text] = vectors[mask]
@@ -62,8 +64,11 @@ class BorrowedReader(nn.Module):
         texts = [self.part.text(row) for row in tokens.cpu()]
         kept = self._vectors(texts)
         weight = self.words_in.weight
-        vectors = [kept[text] if text else torch.zeros(1, weight.shape[1]) for text in texts]
-        return self.words_in(nn.utils.rnn.pad_sequence(vectors, batch_first=True).to(weight.device)).float()
+        vectors = torch.zeros(len(texts), self.length, weight.shape[1])
+        for row, text in zip(vectors, texts):
+            if text:
+                row[: len(kept[text])] = kept[text]
+        return self.words_in(vectors.to(weight.device)).float()
 
 
 def _opened(folder: str) -> tuple[Any, Any]:
