@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import pydantic
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.core.data import Batch, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanTranslate, HasDirections, Learns, Loss, Model, Player, Turn
-from figment.models.translation.network import unet_for
+from figment.models.translation.network import Change, unet_for
 from figment.models.translation.patches import PatchesConfig
 from figment.models.translation.pool import Pool
 from figment.nn.patch import PatchDiscriminator
@@ -23,12 +23,17 @@ class CycleGANConfig(PatchesConfig):
 
     kind: Literal["cyclegan"] = "cyclegan"
     requires = ("other",)
+    widths: ClassVar = {"tiny": 8, "small": 16, "base": 32, "large": 64}
+    gamma: float = pydantic.Field(1.0, ge=0, description="strength of the penalty on the discriminators' slopes")
     cycle: float = pydantic.Field(10.0, ge=0, le=1000, description="weight of |way there and back - x| (0: none)")
     identity: float = pydantic.Field(
         0.5, ge=0, le=100, description="weight, relative to cycle, of what changes of pictures that are of the kind "
         "already; of A and B with as many channels"
     )  # fmt: skip
-    patch: int = pydantic.Field(2, ge=1, le=8, description="pixels a side of what the generators see as one place")
+    change: bool = pydantic.Field(
+        True, description="learn what changes of a picture, at first nothing; false, or where A and B have not as many "
+        "channels: all of it"
+    )  # fmt: skip
     pool: int = pydantic.Field(
         50,
         ge=0,
@@ -60,8 +65,12 @@ class CycleGAN(Model, Learns, HasDirections):
         a, b = spec.c["other"], spec.x
         assert isinstance(a, Image) and isinstance(b, Image)
         assert config.width and config.field
-        self.generator_ab = unet_for(b, a.channels, b.channels, config.width, patch=config.patch)
-        self.generator_ba = unet_for(a, b.channels, a.channels, config.width, patch=config.patch)
+        added = config.change and a.channels == b.channels
+        there, back = (
+            unet_for(b, *ends, config.width) for ends in ((a.channels, b.channels), (b.channels, a.channels))
+        )
+        self.generator_ab: nn.Module = Change(there) if added else there
+        self.generator_ba: nn.Module = Change(back) if added else back
         self.discriminator_a = PatchDiscriminator(a.channels, config.width, config.field)
         self.discriminator_b = PatchDiscriminator(b.channels, config.width, config.field)
         self.pool_a, self.pool_b = Pool(config.pool, a.shape), Pool(config.pool, b.shape)
@@ -87,15 +96,16 @@ class CycleGAN(Model, Learns, HasDirections):
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         (a, b), config = self.ends(batch), self.config
-        made_b, made_a = self.generator_ab(a), self.generator_ba(b)
+        alike = config.cycle * config.identity > 0 and a.shape[1] == b.shape[1]
+        made_b, *same_b = self.generator_ab(torch.cat([a, b] if alike else [a])).split(len(a))
+        made_a, back_a, *same_a = self.generator_ba(torch.cat([b, made_b, a] if alike else [b, made_b])).split(len(a))
+        back_b = self.generator_ab(made_a)
         opinion = config.opinion(self.discriminator_a, a, made_a) + config.opinion(self.discriminator_b, b, made_b)
-        parts, value = {"opinion": opinion}, opinion
-        if config.cycle:
-            back = (self.generator_ba(made_b) - a).abs().mean() + (self.generator_ab(made_a) - b).abs().mean()
-            parts["cycle"], value = back, value + config.cycle * back
-        if config.cycle * config.identity and a.shape[1] == b.shape[1]:
-            kept = (self.generator_ab(b) - b).abs().mean() + (self.generator_ba(a) - a).abs().mean()
-            parts["identity"], value = kept, value + config.cycle * config.identity * kept
+        parts = {"opinion": opinion, "cycle": (back_a - a).abs().mean() + (back_b - b).abs().mean()}
+        value = opinion + config.cycle * parts["cycle"]
+        if alike:
+            parts["identity"] = (same_a[0] - a).abs().mean() + (same_b[0] - b).abs().mean()
+            value = value + config.cycle * config.identity * parts["identity"]
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     def ends(self, batch: Batch) -> tuple[Tensor, Tensor]:

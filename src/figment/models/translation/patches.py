@@ -15,7 +15,6 @@ from figment.core.model import Loss, ModelConfig, Turn
 from figment.models.adversarial.objectives import OBJECTIVES, Name, Objective, accuracy
 from figment.models.adversarial.regularisers import squared_slope
 
-WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 96}
 Judge = Callable[[Tensor], Tensor]  # pictures (B, C, H, W) -> logits (B, h, w) of their patches
 
 
@@ -23,6 +22,7 @@ class PatchesConfig(ModelConfig):
     """The sizes of generators and discriminators of patches, and what they optimise; abstract."""
 
     accepts: ClassVar[tuple[type[Config], ...]] = (Image,)
+    widths: ClassVar[dict[str, int]] = {"tiny": 16, "small": 32, "base": 64, "large": 96}
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
     objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
     gamma: float = pydantic.Field(0.1, ge=0, description="strength of the penalty on the discriminator's slope")
@@ -36,7 +36,7 @@ class PatchesConfig(ModelConfig):
         assert isinstance(spec.x, Image)
         shorter = min(spec.x.height, spec.x.width)
         halvings = 1 if shorter < 64 else 2 if shorter < 128 else 3
-        return {"width": self.width or WIDTHS[self.size], "field": self.field or halvings}
+        return {"width": self.width or self.widths[self.size], "field": self.field or halvings}
 
     @property
     def game(self) -> Objective:
