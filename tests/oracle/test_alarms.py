@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from figment import planning
 from figment.core.alarms import from_log, remedy
 from figment.core.signs import LINES
-from figment.evaluate.diagnosis import held
+from figment.evaluate.diagnosis import held, page
 
 HEALTHY = [{"loss": 1 / (i + 1), "gradient_norm": 1.0} for i in range(LINES)]
 GAME = [
@@ -70,6 +72,48 @@ def test_a_flow_that_does_not_invert_is_told_with_the_remedy() -> None:
     (told,) = from_log([*lines[:7], {"loss": 0.1, "inverse_error": 0.03}, *lines[8:]])
     assert "0.03" in told.cause
     assert "model.bound" in told.advice
+
+
+def drawn(**figures: float) -> list[str]:
+    """The signs of a log whose last line is after a preview."""
+    usual = {"spread": 0.9, "noise": 0.1, "lattice": 1.0, "copies": 0.02, "fresh": 0.1}
+    return names(
+        [*HEALTHY, {"loss": 0.05} | {f"drawn.{name}": value for name, value in (usual | figures).items()}], 0.7
+    )
+
+
+def test_what_is_drawn_is_told() -> None:
+    assert drawn() == []
+    assert drawn(noise=0.9) == ["noise-only samples"]
+    assert drawn(spread=0.05) == ["samples are all alike"]
+    assert drawn(spread=0.05, noise=0.9) == ["samples are all alike"], "a flat picture has only its last bits"
+    assert drawn(lattice=20.0) == ["checkerboard"]
+    assert drawn(copies=0.5) == ["memorisation"]
+    assert names([{"drawn.noise": 1.0, "drawn.spread": 1.0}], 0.1) == [], "all begin with noise"
+
+
+def test_a_loss_that_rises_again_is_told() -> None:
+    fallen = [{"loss": 1 / (i + 1) + 0.01 * (i % 2)} for i in range(2 * LINES)]
+    assert names([*fallen, *[{"loss": 0.9}] * 3]) == ["divergence"]
+    assert names([*fallen, *[{"loss": 0.9}] * 2]) == [], "a spike"
+    assert names([*fallen, *[{"loss": 0.3}] * 3]) == [], "most of what was learned is kept"
+    assert names([{"generator.loss": 0.1 * i} for i in range(3 * LINES)]) == [], "of two players one may lose"
+    assert names([{"loss": 0.01 * i} for i in range(3 * LINES)]) == [], "it never fell"
+
+
+def test_steep_gradients_are_told_at_once() -> None:
+    assert names([{"gradient_norm": 1e6}] * 3, 0.01) == ["divergence"]
+    assert names([{"gradient_norm": 1e6}] * 2 + [{"gradient_norm": 1.0}], 0.01) == []
+
+
+def test_a_schedule_that_stops_early_is_told_in_the_first_line() -> None:
+    assert names([{"loss": 1.0, "signal_left": 0.36}], 0.01) == ["schedule never reaches noise"]
+    assert names([{"loss": 1.0, "signal_left": 1e-4}], 0.01) == []
+
+
+def test_the_page_is_that_of_the_table() -> None:
+    """`python -c "from figment.evaluate.diagnosis import page; print(page(), end='')" > docs/diagnosis.md`"""
+    assert (Path(__file__).parents[2] / "docs" / "diagnosis.md").read_text() == page()
 
 
 def test_codes_that_say_nothing_are_told_with_the_remedy() -> None:

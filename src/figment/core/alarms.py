@@ -65,7 +65,11 @@ def _half(value: float) -> float:
 
 
 IN_PAIRS = {"model.objective": "relativistic", "model.regulariser": "r1+r2"}
-SLOWER = ({"model.rate": lambda rate: rate / 4}, {"model.flipped": 0.1})
+SLOWER = (
+    {"model.gamma": lambda gamma: 4 * gamma or 1.0},
+    {"model.rate": lambda rate: rate / 4},
+    {"model.flipped": 0.1},
+)
 SIGNS = {
     known.name: known
     for known in (
@@ -80,9 +84,9 @@ SIGNS = {
         ),
         Known(
             "divergence",
-            "all of one player",
-            f"the loss, for {signs.STAYS} lines, is up by {signs.LOST:.0%} of all it had fallen by, and by "
-            f"{signs.JUMP:g} times what it changes from line to line",
+            "all that learn in steps",
+            f"for {signs.STAYS} lines a gradient is above {signs.STEEP:g}; or the loss of one player is up by "
+            f"{signs.LOST:.0%} of all it had fallen by, and by {signs.JUMP:g} times what it changes from line to line",
             "steps too large: weights were thrown to where gradients say nothing of the way back",
             "Take a smaller training.lr, a longer training.warmup, or bound gradients by training.clip=1.",
             ({"training.lr": _tenth},),
@@ -194,9 +198,11 @@ SIGNS = {
             "checkerboard",
             "all that draw, translate or rebuild pictures",
             f"the power at a period of 2, 4 or 8 pixels is {signs.LATTICE:g} times that beside it, and that of data",
-            "pixels of one patch are made apart from those of the next, or a kernel covers them unevenly",
-            "Train longer; draw pixels and not patches, model.patch=1.",
-            ({"model.patch": 1},),
+            "pixels of one patch are made apart from those of the next, or a discriminator that sees every other pixel "
+            "alone leads the generator astray",
+            "Draw pixels and not patches, model.patch=1; bound a discriminator's slope, model.gamma=1, or let its "
+            "opinion weigh less, model.adversarial=0.02; train longer.",
+            ({"model.patch": 1}, {"model.gamma": lambda gamma: gamma or 1.0}, {"model.adversarial": _tenth}),
             signs.checkerboard,
         ),
         Known(
@@ -222,8 +228,15 @@ SIGNS = {
 
 def from_log(lines: Lines, progress: float = 1.0) -> list[Sign]:
     """What a log says, its lines oldest first; `progress` is how much of the run is over at the last of them."""
+    if not lines:
+        return []
     found = ((known, known.see(lines, progress)) for known in SIGNS.values() if known.see is not None)
     return [known.seen(cause) for known, cause in found if cause is not None]
+
+
+def not_finite(error: str) -> Sign:
+    """The sign of a run that was stopped by such an error."""
+    return SIGNS["NaN"].seen(f"divergence: {error.split(' Try ')[0].rstrip('.')}")
 
 
 def remedy(name: str, run: Mapping[str, Any]) -> dict[str, Any]:

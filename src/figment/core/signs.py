@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import fmean, median
 
 LINES = 20  # of the log, that a sign must hold for
+BRIEF = 10  # lines, where the one that learns does so for a part of the run
 SURE = 0.98  # of pairs that a discriminator tells apart
 FAINT = 1e-2  # of a generator's gradient
 NARROW = 0.45  # of real examples that have a drawn one near them, well into a run
@@ -19,9 +20,12 @@ SILENT = 0.05  # nats of KL, of all latent dimensions together
 MEMORY = 10 * LINES  # lines that a loss is remembered
 LOST = 0.8  # of what a loss had fallen by
 JUMP = 8.0  # times that a loss changes from line to line
-STAYS = 5  # lines that a loss is high again
+STAYS = 3  # lines that a loss is high again, or a gradient steep
+STEEP = 1e3  # of a gradient: losses are in nats a dimension
+WILD = 3.0  # times the deviation of real examples, beyond which pictures say nothing but that
 SIGNAL = 1e-3  # share of the signal's power that may be left at the end of a schedule
-NOISY = 0.5  # of the way from the grain of data to that of noise
+LATE = 0.6  # of a run, from which on what is drawn should be no noise
+NOISY = 0.6  # of the way from the grain of data to that of noise
 ALIKE = 0.1  # of the deviation of real examples
 LATTICE = 8.0  # times the power beside it and that of data
 DRAWN = tuple(f"drawn.{name}" for name in ("spread", "noise", "lattice", "copies", "fresh"))  # figures, all >= 0
@@ -39,8 +43,11 @@ def standstill(lines: Lines, progress: float) -> str | None:
 
 
 def divergence(lines: Lines, progress: float) -> str | None:
-    """A loss that has lost most of what it had fallen by since the first line, for a few lines, and by far more than it
-    changes from line to line. A loss of two players may rise."""
+    """Gradients that are steep beyond all reason for a few lines; or a loss that has lost most of what it had fallen by
+    since the first line, for a few lines, and by far more than it changes from line to line: one of two players may."""
+    for name in (name for name in lines[-1] if name.split(".")[-1] == "gradient_norm"):
+        if min(steep := [line.get(name, 0.0) for line in lines[-STAYS:]]) >= STEEP and len(steep) == STAYS:
+            return f"{name} is {steep[-1]:.1g}, where about 1 is usual: weights were thrown far from where they began"
     values = [line["loss"] for line in (*lines[:1], *lines[1:][-MEMORY:]) if "loss" in line]
     if len(values) < LINES:
         return None
@@ -84,10 +91,10 @@ def mode_collapse(lines: Lines, progress: float) -> str | None:
 
 
 def codebook_collapse(lines: Lines, progress: float) -> str | None:
-    perplexity = [line.get("autoencoder.perplexity", math.inf) for line in _last(lines)]
-    if max(perplexity, default=math.inf) >= FEW:
+    perplexity = [line.get("autoencoder.perplexity", math.inf) for line in lines[-BRIEF:]]
+    if len(perplexity) < BRIEF or max(perplexity) >= FEW:
         return None
-    return f"for {LINES} lines of the log {perplexity[-1]:.1f} symbols are used, so codes say little of the data"
+    return f"for {BRIEF} lines of the log {perplexity[-1]:.1f} symbols are used, so codes say little of the data"
 
 
 def posterior_collapse(lines: Lines, progress: float) -> str | None:
@@ -125,29 +132,29 @@ def unfinished_schedule(lines: Lines, progress: float) -> str | None:
 
 def noise_only(lines: Lines, progress: float) -> str | None:
     """Noise that is drawn, not the last bits of a flat picture."""
-    noise, spread = (lines[-1].get(f"drawn.{name}", 0.0) if lines else 0.0 for name in ("noise", "spread"))
-    if progress < EARLY or noise < NOISY or spread < ALIKE:
+    noise, spread = (lines[-1].get(f"drawn.{name}", 0.0) for name in ("noise", "spread"))
+    if progress < LATE or noise < NOISY or not ALIKE <= spread <= WILD:
         return None
     return f"what is drawn is {noise:.0%} of the way from data to noise, after {progress:.0%} of the run"
 
 
 def alike(lines: Lines, progress: float) -> str | None:
-    spread = lines[-1].get("drawn.spread", 1.0) if lines else 1.0
+    spread = lines[-1].get("drawn.spread", 1.0)
     if progress < EARLY or spread >= ALIKE:
         return None
     return f"what is drawn varies {spread:.1%} as much as data does: nearly the same for every code"
 
 
 def checkerboard(lines: Lines, progress: float) -> str | None:
-    peak = lines[-1].get("drawn.lattice", 0.0) if lines else 0.0
-    if progress < EARLY or peak < LATTICE:
+    peak, spread = (lines[-1].get(f"drawn.{name}", 0.0) for name in ("lattice", "spread"))
+    if progress < EARLY or peak < LATTICE or spread > WILD:
         return None
     return f"what is drawn has a lattice of a few pixels: {peak:.0f} times the power of data, and of what is beside it"
 
 
 def memorisation(lines: Lines, progress: float) -> str | None:
-    copies = lines[-1].get("drawn.copies", 0.0) if lines else 0.0
-    if not lines or copies <= lines[-1].get("drawn.fresh", 1.0):
+    copies = lines[-1].get("drawn.copies", 0.0)
+    if copies <= lines[-1].get("drawn.fresh", 1.0):
         return None
     return (
         f"{copies:.0%} of samples lie closer to a training item than nearly all held-out items do; of fresh ones "

@@ -173,6 +173,7 @@ class Loop:
             except Diverged as error:
                 self._dump(error)
                 if not self.remedy or remedies == REMEDIES:
+                    self._give_up(error)
                     raise
                 remedies += 1
                 yield from self._go_back(error)
@@ -333,6 +334,12 @@ class Loop:
         yield from self._restore()
         session.damping = damping
         yield Note(f"remedy: learning rate x {damping:g} from step {session.clock.step}")
+
+    def _give_up(self, error: Diverged) -> None:
+        """Raises Ailing where remedies are wanted and there is one: going back was of no use."""
+        if self.cures and (cure := alarms.remedy("NaN", self.session.run.model_dump(mode="json"))):
+            clock = self.session.clock
+            raise alarms.Ailing(alarms.not_finite(str(error)), cure, clock.step, clock.seconds) from error
 
     def _dump(self, error: Diverged) -> None:
         if self.first:

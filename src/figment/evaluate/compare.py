@@ -20,6 +20,7 @@ from figment.core.run import DataConfig, Run, RunFolder, check_name, read_json, 
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Stopped
 from figment.evaluate import page, recommend, report, trilemma
+from figment.evaluate.diagnosis import diagnose
 from figment.pictures import picture, save_png
 from figment.planning import differences, plan
 from figment.samples import save_samples, weights_of
@@ -168,6 +169,7 @@ def _row(
         return {**known[weights], "model": entry.name}
     asked = {key: settings[key] for key in ("n", "seed", "features")}
     row = report.evaluate(entry.folder, **asked, progress=lambda line: say(f"{entry.name}: {line}"))
+    row["diagnosis"] = diagnose(entry.folder)["findings"]
     model = load(entry.folder)
     if isinstance(model, CanSample):
         save_samples(entry.folder, pictures, _shown(dataset), seed=settings["seed"])

@@ -7,13 +7,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from figment.core.alarms import SIGNS, Sign, from_log, remedy
+from figment.core.alarms import SIGNS, Sign, from_log, not_finite, remedy
 from figment.core.errors import DataError, UsageError
 from figment.core.run import RunFolder, read_json
 from figment.use import load
 from figment.workbench import preview
 
 Steps = tuple[int, int]
+HEAD = """# What goes wrong, how it shows, and what to do
+
+While a run learns, figment looks for the signs below: each is a function of the lines of its log, `metrics.jsonl`,
+and names the figures it read. A new sign is a warning beside the progress, with its cause and what to do; it is
+written to the line of the log that first shows it (`signs`), told by `figment diagnose RUN` with the steps at which
+it held and the settings that cure it, and by the report of `figment compare`. `figment train --remedy` starts such a
+run anew with these settings, three times at most, says so, and writes them to `remedies.json`.
+
+Figures whose names begin with `drawn.` are of what the model draws at each preview, from averaged weights and always
+the same noise, beside held-out examples: `spread` (deviation over examples, relative to theirs), `noise` (0 as data,
+1 as noise), `lattice` (power at a period of a few pixels), `copies` and `fresh` (share of samples that lie
+suspiciously close to a training item by pixels, and the most that fresh data could show). A run without previews is
+looked at when it is diagnosed.
+
+`figment diagnose` without a run prints this table.
+
+"""
 
 
 def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
@@ -61,6 +78,13 @@ def guide() -> list[dict[str, str]]:
     ]
 
 
+def page() -> str:
+    """The same as a page of Markdown, which docs/diagnosis.md is."""
+    signs = guide()
+    rows = [list(signs[0]), ["---"] * len(signs[0]), *(list(sign.values()) for sign in signs)]
+    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def held(lines: Sequence[Mapping[str, Any]], progress: float) -> Iterator[tuple[Sign, Steps]]:
     """Each sign in a log with the first and the last step at which it held; `progress` is that of its last line."""
     found: dict[str, tuple[Sign, int, int]] = {}
@@ -93,7 +117,7 @@ def _progress(run: Mapping[str, Any], line: Mapping[str, Any]) -> float:
 def _stopped(folder: RunFolder, status: Mapping[str, Any]) -> Iterator[Sign]:
     path = folder.path / "diverged.json"
     if status.get("state") == "failed" and path.exists():
-        yield SIGNS["NaN"].seen(f"divergence: {read_json(path)['error'].split(' Try ')[0].rstrip('.')}")
+        yield not_finite(read_json(path)["error"])
 
 
 def _measured(folder: RunFolder) -> Iterator[Sign]:

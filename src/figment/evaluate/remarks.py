@@ -74,16 +74,20 @@ def remarks(row: Row, rows: Sequence[Row]) -> list[str]:
     """What the figures of one model say, read against the yardsticks and the other models."""
     if row.get("error"):
         return [f"Not measured. {row['error']}"]
+    ailing = [f"{sign['name'].capitalize()}: {sign['cause']}. {sign['advice']}" for sign in row.get("diagnosis") or ()]
     if not row.get("quality"):
         told = ["It draws no samples: nothing says which of its latents are likely. Shown are reconstructions."]
         error = row.get("reconstruction")
-        return [*told, f"Reconstruction of held-out items: {error['psnr']:.1f} dB."] if error else told
+        rebuilt = [f"Reconstruction of held-out items: {error['psnr']:.1f} dB."] if error else []
+        return [*ailing, *told, *rebuilt]
     found = points(rows)
     point = next((p for p in found if p.model == row["model"]), None)
     out = [*_quality(row["quality"], yardsticks(rows)), *_balance(row), *(_speed(point, found, row) if point else ())]
     if row.get("first_stage_seconds"):
         out.append(f"Its seconds of training include {figure(row['first_stage_seconds'])} s of its first stage.")
-    return [*out, *_likelihood(row, rows), *_copies(row.get("memorisation"))]
+    named = {sign["name"] for sign in row.get("diagnosis") or ()}
+    copies = [] if "memorisation" in named else _copies(row.get("memorisation"))
+    return [*ailing, *out, *_likelihood(row, rows), *copies]
 
 
 def _quality(quality: Row, sticks: Mapping[str, float]) -> list[str]:
