@@ -64,6 +64,8 @@ def test_lost_modes_are_told_once_a_run_is_no_longer_young() -> None:
     assert names(game(discriminator__coverage=0.5), 0.5) == []
     lost = game(discriminator__coverage=0.0, discriminator__accuracy=1.0)
     assert names(lost, 0.5) == ["discriminator wins"], "nothing is near the data, and the generator has not won"
+    begun = game(discriminator__coverage=0.0, discriminator__accuracy=0.1)
+    assert names(begun[:8] + lost[8:], 0.5) == [], "the discriminator has just got ahead"
 
 
 def test_a_flow_that_does_not_invert_is_told_with_the_remedy() -> None:

@@ -51,6 +51,7 @@ def test_rows_of_noise_are_far_from_data() -> None:
     noise = torch.randn(1000, 2, generator=torch.Generator().manual_seed(4))
     assert likeness_to_noise(ring.flip(1), ring) < 0.05
     assert likeness_to_noise(noise, ring) == pytest.approx(1, abs=0.3)
+    assert likeness_to_noise(ring[:1].expand(500, 2) + 1e-3 * noise[:500], ring) == 0, "collapsed to a point"
     assert likeness_to_noise(noise, torch.randn(1000, 2)) == 0, "data that is noise itself"
 
 

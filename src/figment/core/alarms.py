@@ -126,7 +126,7 @@ SIGNS = {
             "mode collapse",
             "gan, stylegan",
             f"less than {signs.NARROW:.0%} of a batch's real examples have a drawn one near them (recall), and the "
-            "discriminator has not won",
+            f"discriminator tells less than {signs.WINNING:.0%} of pairs apart",
             "the generator has won by drawing a few things well: nothing asks for the others",
             "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
             "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "
@@ -178,8 +178,8 @@ SIGNS = {
         Known(
             "noise-only samples",
             "all that draw, translate or rebuild",
-            f"pictures are {signs.NOISY:.0%} of the way from the grain of data to that of white noise, rows from data "
-            "to a normal distribution by energy distance",
+            f"pictures are {signs.NOISY:.0%} of the way from the grain of data to that of white noise, rows as near "
+            "to a normal distribution, by energy distance",
             "little has been learned yet: too few steps, or too small ones",
             "Train longer, or with a larger training.lr.",
             ({"training.lr": lambda lr: 10 * lr if lr < 1e-3 else lr},),

@@ -11,6 +11,7 @@ from statistics import fmean, median
 LINES = 20  # of the log, that a sign must hold for
 BRIEF = 10  # lines, where the one that learns does so for a part of the run
 SURE = 0.98  # of pairs that a discriminator tells apart
+WINNING = 0.95  # of them, beyond which it, and not the generator, is ahead
 FAINT = 1e-2  # of a generator's gradient
 NARROW = 0.45  # of real examples that have a drawn one near them, well into a run
 EARLY = 0.4  # of a run, in which what is drawn need not be like data yet
@@ -80,9 +81,11 @@ def discriminator_wins(lines: Lines, progress: float) -> str | None:
 
 
 def mode_collapse(lines: Lines, progress: float) -> str | None:
-    """Real examples that have no drawn one near them, though the discriminator has not won."""
-    coverage, accuracy = (_mean(lines, f"discriminator.{name}") for name in ("coverage", "accuracy"))
-    if progress < EARLY or coverage is None or coverage >= NARROW or accuracy is None or accuracy >= SURE:
+    """Real examples that have no drawn one near them, though the discriminator is not about to win."""
+    coverage, accuracy = _mean(lines, "discriminator.coverage"), _mean(lines[-BRIEF:], "discriminator.accuracy")
+    if progress < EARLY or len(lines) < LINES or coverage is None or coverage >= NARROW:
+        return None
+    if accuracy is None or accuracy >= WINNING:
         return None
     return (
         f"for {LINES} lines of the log only {coverage:.0%} of real examples have a sample near them, where nine in ten "
@@ -174,5 +177,5 @@ def _sure(lines: Lines) -> bool:
 
 def _mean(lines: Lines, name: str) -> float | None:
     """The mean of a figure over those of the last lines that have it."""
-    values = [line[name] for line in _last(lines) if name in line]
+    values = [line[name] for line in lines[-LINES:] if name in line]
     return fmean(values) if values else None

@@ -51,13 +51,14 @@ def grain_above(x: Tensor, real: Tensor) -> float:
 
 
 def likeness_to_noise(x: Tensor, real: Tensor) -> float:
-    """The energy distance of rows from real ones, relative to that of standard normal noise: 0 as data, 1 as noise.
+    """1 less the energy distance of rows from standard normal noise, relative to that of real ones: 0 as data or as
+    anything else that is as far from noise, 1 as noise.
 
     0 for data that is hardly other than noise itself.
     """
     noise = torch.randn(REAL, real.shape[1], generator=torch.Generator().manual_seed(0))
-    far = energy_distance(noise, real)
-    return max(0.0, energy_distance(x, real)) / far if far > 1e-2 else 0.0
+    far = energy_distance(real, noise)
+    return max(0.0, 1 - energy_distance(x, noise) / far) if far > 1e-2 else 0.0
 
 
 def lattice(x: Tensor, real: Tensor) -> float:
