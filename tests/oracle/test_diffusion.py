@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -445,11 +444,11 @@ def test_the_bound_teaches_the_variance_and_nothing_else():
     """F5: L_vlb has no gradient with respect to what predicts the mean, and one with respect to the variance."""
     model, batch = learned(20)
     t = torch.full((512,), 0.4)
-    at = model._at(t, batch.x)
+    at = model.transition(t, batch.x)
     x_t = at.alpha.float() * batch.x + at.sigma.float() * torch.randn(512, 2)
-    raw = model._predict(x_t, t, {}).detach().requires_grad_()
-    found = model._found(raw, x_t, t, at)[1]
-    model._terms(batch.x, replace(found, mean=found.mean.detach()), t, at).sum().backward()
+    raw = model.predict(x_t, t, {}).detach().requires_grad_()
+    found = model.read(raw, x_t, t, at)[1]
+    model.vlb(batch.x, found, t, at).sum().backward()
     mean, variance = raw.grad.chunk(2, 1)
     assert not mean.any()
     assert variance.all()
@@ -467,8 +466,8 @@ def test_a_learned_variance_bounds_more_tightly_than_either_fixed_one():
         bounds[spread] = float(terms.mean(1).sum())
     assert bounds["learned"] < min(bounds["beta"], bounds["beta-tilde"]) - 0.05, bounds
     t = torch.tensor([0.05, 0.5, 1.0])
-    at = model._at(t, torch.zeros(3, 2))
-    later = model._at(t.clamp(min=0.1), torch.zeros(3, 2)).beta_tilde
+    at = model.transition(t, torch.zeros(3, 2))
+    later = model.transition(t.clamp(min=0.1), torch.zeros(3, 2)).beta_tilde
     for share, expected in ((0.0, torch.maximum(at.beta_tilde, later * (t[:, None] < 0.1))), (1.0, at.beta)):
         found = at.between_betas(torch.full((3, 1), share), later)
         torch.testing.assert_close(at.variance("learned", found), expected, rtol=1e-4, atol=1e-8)
@@ -620,7 +619,7 @@ def test_weighted_by_elbo_the_loss_is_the_integral_of_the_bound():
         torch.manual_seed(0)
         model = DiffusionConfig(size="tiny", weighting="elbo", times=times, prediction="x0").build(rows(2))
         exact = Mixture(torch.zeros(1, 2), spread, model.schedule)
-        model._predict = lambda x_t, t, c: exact.denoise(x_t, t, c).mean  # type: ignore[method-assign]  # noqa: B023
+        model.predict = lambda x_t, t, c: exact.denoise(x_t, t, c).mean  # type: ignore[method-assign]  # noqa: B023
         x = spread * torch.randn(n, 2)
         values = torch.stack([model.loss(Batch(x, {}, np.arange(n)), Turn(0, 0.0)).value for _ in range(8)])
         quiet, loud = model.ends

@@ -49,6 +49,11 @@ LESSONS = {
     "noising": "noising",
     "sampler-steps": "steps",
     "distillation": "few_steps",
+    "there-and-back": "there_and_back",
+    "mu-or-noise": "mu_or_noise",
+    "learned-variance": "learned_variance",
+    "bound-terms": "bound_terms",
+    "guidance": "guidance",
 }
 
 

@@ -90,6 +90,12 @@ class Stage:
         return dataset
 
     @property
+    def form(self) -> Image:
+        """The form of the pictures, in a lesson that needs pictures."""
+        assert isinstance(self.dataset.spec.x, Image)
+        return self.dataset.spec.x
+
+    @property
     def pixels(self) -> int:
         x = self.dataset.spec.x
         return x.height * x.width if isinstance(x, Image) else SMALL

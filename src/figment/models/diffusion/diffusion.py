@@ -189,16 +189,16 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         x = batch.x
         u, density = self._draws(len(x), x.device)
         t = self._times(u)
-        at = self._at(t, x)
+        at = self.transition(t, x)
         noise = torch.randn_like(x)
         c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.config.dropout)
         x_t = at.alpha.to(x) * x + at.sigma.to(x) * noise
-        guess, found = self._found(self._predict(x_t, t, c), x_t, t, at)
+        guess, found = self.read(self.predict(x_t, t, c), x_t, t, at)
         error = (guess - self.prediction.target(x, noise, at)) ** 2
         each = (self._weight(at).to(x) * error).flatten(1).mean(1)
         parts = {"signal_left": self.schedule.alpha(t.new_ones(())) ** 2} if turn.count == 0 else {}
         if self.config.variance == "learned":
-            terms = self._terms(x, replace(found, mean=found.mean.detach()), t, at) * self.config.steps
+            terms = self.vlb(x, found, t, at) * self.config.steps
             parts["vlb"] = (terms / density).mean().detach()
             each = each + HYBRID * terms
         if self.proposal is not None:
@@ -243,23 +243,26 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
             on_x = on_x * (quiet - loud) / 2
         return on_x / self.prediction.precision(at)
 
-    def _terms(self, x: Tensor, found: Denoised, t: Tensor, at: Transition) -> Tensor:
-        """-log p(x_s | x_t) of a step of the chain, less what nothing can be done about: `(B,)` nats a dimension."""
-        if isinstance(self.spec.x, Image):
-            found = replace(found, mean=found.mean.clamp(-1, 1))
+    def vlb(self, x: Tensor, found: Denoised, t: Tensor, at: Transition) -> Tensor:
+        """A step's term of the chain's bound, L_{i-1} or, of the first step, L_0: `(B,)` nats a dimension.
+
+        No gradient goes through the mean: this teaches the variance alone (Nichol & Dhariwal 2021, eq. 16).
+        """
+        mean = found.mean.detach()
+        mean = mean.clamp(-1, 1) if isinstance(self.spec.x, Image) else mean
         assert found.variance is not None
-        nats = at.divergence(x, found.mean, at.variance("learned", found.variance))
+        nats = at.divergence(x, mean, at.variance("learned", found.variance))
         first = t <= 1.5 / self.config.steps
         if first.any():
-            known = Denoised(found.mean[first], found.variance[first])
+            known = Denoised(mean[first], found.variance[first])
             spread = (at.sigma / at.alpha).to(x)[first]
             nats = nats.masked_scatter(first, -decoded(self.spec.x, x[first], known, spread).to(nats))
         return nats.to(x) / self.spec.x.dimensions
 
-    def _at(self, t: Tensor, x: Tensor) -> Transition:
+    def transition(self, t: Tensor, x: Tensor) -> Transition:
         """The rates at t and at the step of the chain before it, to multiply x with."""
         if self.prediction.name == "mu" or self.config.variance == "learned":
-            t = t.cpu().double()  # a step's beta is a small difference
+            t = t.to(torch.float32 if t.device.type == "mps" else torch.float64)  # a step's beta is a small difference
         times = (t, (t - 1 / self.config.steps).clamp(min=0))
         rates = (rate(time) for time in times for rate in (self.schedule.alpha, self.schedule.sigma))
         return Transition(*(rate.view(-1, *[1] * (x.ndim - 1)) for rate in rates))
@@ -278,10 +281,11 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         words = self.prepared(c).get("text", like.new_zeros(like.shape[0], 1, self.text.width))
         return summary(words), words
 
-    def _predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+    def predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """What the network says of x_t."""
         return self.network(x_t, t, *self._told(c, x_t))
 
-    def _found(self, raw: Tensor, x_t: Tensor, t: Tensor, at: Transition) -> tuple[Tensor, Denoised]:
+    def read(self, raw: Tensor, x_t: Tensor, t: Tensor, at: Transition) -> tuple[Tensor, Denoised]:
         """What the network's output predicts, and what that says of x."""
         if self.config.prediction == "mixture":
             assert isinstance(self.spec.x, Image)
@@ -291,7 +295,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         if self.config.variance == "fixed":
             return raw, Denoised(self.prediction.clean(raw, x_t, at))
         guess, share = raw.chunk(2, 1)
-        earliest = self._at(t.clamp(min=2 / self.config.steps), x_t)  # beta-tilde of the first step is 0
+        earliest = self.transition(t.clamp(min=2 / self.config.steps), x_t)  # beta-tilde of the first step is 0
         variance = at.between_betas((share + 1) / 2, earliest.beta_tilde)
         return guess, Denoised(self.prediction.clean(guess, x_t, at), variance)
 
@@ -301,7 +305,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         return self.network.maps(x_t, t, *self._told(c, x_t))
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
-        found = self._found(self._predict(x_t, t, c), x_t, t, self._at(t, x_t))[1]
+        found = self.read(self.predict(x_t, t, c), x_t, t, self.transition(t, x_t))[1]
         if self.prediction.name == "mu" and isinstance(self.spec.x, Image):
             # what mu says of x is off by its own error many times over
             return replace(found, mean=found.mean.clamp(-1, 1))
