@@ -49,7 +49,7 @@ MUST = {
     "there-and-back": ("the better the guess", "mean picture", "Turned round"),
     "mu-or-noise": ("same posterior mean", "better than predicting mu"),
     "learned-variance": ("more tightly", "not touch the mean", "falls for ever", "whole divergence"),
-    "bound-terms": ("negative", "from N(0, I)", "independent pixels", "eight bits"),
+    "bound-terms": ("negative", "from N(0, I)", "eight bits"),
     "guidance": ("read as the label", "At weight 2", "covered"),
     "noising": ("one jump", "ends in noise", "does not", "reach it", "variance 1"),
     "sampler-steps": ("ever less so", "adds noise", "a quarter"),

@@ -76,7 +76,7 @@ def make(stage: Stage) -> Told:
             bars(
                 f"The bound of a chain of {CHAIN} steps",
                 {f"variance {name}": value for name, value in bits.items()},
-                "Bits a dimension of held-out pictures; lower is better. The same network says all three means.",
+                "Bits a dimension of held-out pictures; lower is better. The mean is the same in all three.",
                 colours=["#b9b2a4", "#b9b2a4", COLOURS[0]],
                 form="{:.3f}",
             )

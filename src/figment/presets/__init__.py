@@ -61,7 +61,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "times": "importance",
             "quiet": 9.0,
         },
-        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 2e-3},
     },
     "latent-diffusion": {
         "model": {"kind": "latent-diffusion"},
