@@ -16,7 +16,16 @@ from figment.core.model import Turn
 from figment.core.noise import Noise
 from figment.models.adversarial import augmentation, regularisers
 from figment.models.adversarial.gan import GENERATORS, GANConfig
-from figment.models.adversarial.objectives import OBJECTIVES, accuracy, called_real, coverage, saturating, value
+from figment.models.adversarial.objectives import (
+    OBJECTIVES,
+    accuracy,
+    called_real,
+    coverage,
+    energy_score,
+    saturating,
+    value,
+)
+from figment.models.adversarial.stylegan import StyleGANConfig
 from figment.nn.discriminator import Discriminator, VectorDiscriminator, deviation
 from figment.nn.generator import Modulated
 from figment.nn.resample import DownConv, UpConv
@@ -188,6 +197,61 @@ def test_clipped_weights_stay_within_the_limit():
     assert any(p.abs().amax() > 0.02 for p in model.generator.parameters())
 
 
+def test_the_energy_score_is_least_for_the_distribution_of_the_data():
+    """Proper: of N(m, s^2 I) against data N(0, I), it is least at m = 0 and s = 1 (Gneiting & Raftery 2007)."""
+    x = torch.randn(20_000, 3)
+
+    def score(mean: float, scale: float) -> float:
+        return float(energy_score(x, *(mean + scale * torch.randn(2, 20_000, 3))))
+
+    best = score(0.0, 1.0)
+    assert all(score(mean, scale) > best + 0.01 for mean, scale in ((0.5, 1.0), (0.0, 0.6), (0.0, 1.6)))
+    # E |x - a| = E |a - b| = 4 / sqrt(pi) for normal rows of three numbers, whose mean square is 3
+    assert best == pytest.approx(4 / math.pi**0.5 / 3**0.5, rel=0.02)
+
+
+def test_its_slope_drives_points_that_are_too_much_alike_apart():
+    real = torch.randn(5000, 2)
+    scale = torch.tensor(0.3, requires_grad=True)
+    energy_score(real, *(scale * torch.randn(2, 5000, 2))).backward()
+    assert scale.grad < -0.1
+
+
+def test_spread_is_of_two_drawn_examples_of_each_label():
+    data = spec(1, 8, 8)
+    model = GANConfig(size="tiny", latent=8).build(data)
+    drawn = []
+    model.generator.register_forward_hook(lambda _, given, x: drawn.append((given[1], x)))
+    loss = model.generator_loss(batch_of(data, 7), Turn(0, 0.0))
+    ((label, x),) = drawn
+    assert label.tolist() == [0, 1, 2, 0, 0, 1, 2, 0]
+    first, second = x.chunk(2)
+    assert (first - second).abs().flatten(1).amax(1).min() > 1e-4
+    assert set(loss.parts) == {"energy"}
+
+
+def test_spread_belongs_to_the_default_game_on_pictures():
+    picture, row = spec(1, 8, 8), spec(2)
+    assert (GANConfig().build(picture).spread, GANConfig().build(picture).gamma) == (1.0, 0.3)
+    assert (GANConfig(spread=0).build(picture).spread, GANConfig(spread=0).build(picture).gamma) == (0.0, 1.0)
+    assert (GANConfig().build(row).spread, GANConfig().build(row).gamma) == (0.0, 0.1)
+    assert GANConfig(objective="hinge").build(picture).spread == 0
+    assert StyleGANConfig().build(picture).spread == 0
+
+
+def test_dropout_leaves_out_that_share_of_what_the_discriminator_sees_while_it_learns():
+    model = GANConfig(size="tiny", dropout=0.4).build(spec(2))
+    seen = model.discriminator.describe(torch.randn(400, 2))
+    assert (seen == 0).float().mean().item() == pytest.approx(0.4, abs=0.03)
+    assert (model.eval().discriminator.describe(torch.randn(400, 2)) == 0).float().mean() < 0.01
+
+
+def test_noise_on_all_that_is_seen_falls_to_nothing_over_the_run():
+    model, x = GANConfig(size="tiny", noise=0.5).build(spec(2)), torch.zeros(5000, 2)
+    for progress in (0.0, 0.5, 1.0):
+        assert model.shown(x, Turn(0, progress)).std().item() == pytest.approx(0.5 * (1 - progress), rel=0.05)
+
+
 def test_coverage_falls_with_every_mode_that_is_lost():
     modes = 5 * torch.eye(8)
     real, same = (modes[torch.arange(400) % 4] + 0.1 * torch.randn(400, 8) for _ in range(2))
@@ -271,6 +335,7 @@ VARIANTS = [
     {"dropout": 0.3, "deviation": True, "filters": 0.5},
     {"augment": "adaptive"},
     {"augment": "diffaugment"},
+    {"spread": 1.0, "objective": "non-saturating", "deviation": True},
     *({"generator": name} for name in GENERATORS),
     {"generator": "progressive", "deviation": True, "dropout": 0.2, "regulariser": "spectral-norm"},
 ]

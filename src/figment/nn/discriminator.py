@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -14,7 +15,22 @@ from figment.nn.mlp import MLP
 from figment.nn.resample import DownConv
 
 
-class Discriminator(nn.Module):
+class Judge(nn.Module, ABC):
+    """Examples `(B, ...)` and labels `(B,)` -> logits `(B,)`, float32: what it sees, and what it makes of that."""
+
+    @abstractmethod
+    def describe(self, x: Tensor) -> Tensor:
+        """What it sees of each example: `(B, F)`."""
+
+    @abstractmethod
+    def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits `(B,)` from what was seen."""
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.judge(self.describe(x), label)
+
+
+class Discriminator(Judge):
     """Pictures `(B, C, H, W)` and labels `(B,)` -> logits `(B,)`, float32; no normalisation, so that its gradient in x
     is its own.
 
@@ -40,15 +56,17 @@ class Discriminator(nn.Module):
         self.embed = LabelEmbedding(classes, 4 * width) if classes else None
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def describe(self, x: Tensor) -> Tensor:
         h = F.pad(x, self.pad, mode="replicate").contiguous(memory_format=torch.channels_last)
         h = F.leaky_relu(self.picture_in(h), 0.2)
         for block in self.blocks:
             h = self.dropout(block(h))
         if self.group:
             h = torch.cat([h, deviation(h, self.group).expand(-1, -1, *h.shape[2:])], dim=1)
-        h = F.leaky_relu(self.last(h), 0.2)
-        h = self.dropout(F.leaky_relu(self.features(h.flatten(1)), 0.2).float())
+        return F.leaky_relu(self.last(h), 0.2).flatten(1)
+
+    def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        h = self.dropout(F.leaky_relu(self.features(h), 0.2).float())
         return project(self.logit_out(h).float(), h, self.embed, label)
 
 
@@ -66,7 +84,7 @@ class Halving(nn.Module):
         return (self.skip(F.avg_pool2d(h, 2)) + y) * 2**-0.5
 
 
-class VectorDiscriminator(nn.Module):
+class VectorDiscriminator(Judge):
     """Rows `(B, D)` and labels `(B,)` -> logits `(B,)`, float32.
 
     It sees x and sin(r x) / r, cos(r x) / r at `octaves` rates r = pi / 4, pi / 2, pi, ...: a perceptron of x alone is
@@ -86,9 +104,11 @@ class VectorDiscriminator(nn.Module):
         self.logit_out = nn.Linear(width + (group > 0), 1, bias=False)
         self.embed = LabelEmbedding(classes, width) if classes else None
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def describe(self, x: Tensor) -> Tensor:
         waves = [wave(rate * x) / rate for rate in self.rates for wave in (torch.sin, torch.cos)]
-        h = self.dropout(F.silu(self.body(torch.cat([x, *waves], dim=1))))
+        return self.dropout(F.silu(self.body(torch.cat([x, *waves], dim=1))))
+
+    def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         judged = torch.cat([h, deviation(h, self.group)], dim=1) if self.group else h
         return project(self.logit_out(judged).float(), h, self.embed, label)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from figment.nn.convolution import Pyramid, halvings
-from figment.nn.discriminator import deviation, project
+from figment.nn.discriminator import Judge, deviation, project
 from figment.nn.embeddings import LabelEmbedding
 from figment.nn.generator import with_label
 from figment.nn.resample import DownConv, UpConv
@@ -100,7 +100,7 @@ class ProgressiveGenerator(Growing):
         return doubled(x, self.levels - level)[..., : self.height, : self.width].tanh()
 
 
-class ProgressiveDiscriminator(Growing):
+class ProgressiveDiscriminator(Growing, Judge):
     """Pictures `(B, C, H, W)` and labels `(B,)` -> logits `(B,)`, float32, from what there is at the level grown to.
 
     `dropout` and `group` as in `Discriminator`.
@@ -121,7 +121,7 @@ class ProgressiveDiscriminator(Growing):
         equalise(self)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+    def describe(self, x: Tensor) -> Tensor:
         level, fade = self.stage()
         x = pooled(F.pad(x, self.pad, mode="replicate"), self.levels - level)
         h = self._seen(x, level)
@@ -132,8 +132,10 @@ class ProgressiveDiscriminator(Growing):
             h = self.dropout(h)
         if self.group:
             h = torch.cat([h, deviation(h, self.group).expand(-1, -1, *h.shape[2:])], dim=1)
-        h = F.leaky_relu(self.last(h), 0.2)
-        h = self.dropout(F.leaky_relu(self.features(h.flatten(1)), 0.2).float())
+        return F.leaky_relu(self.last(h), 0.2).flatten(1)
+
+    def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        h = self.dropout(F.leaky_relu(self.features(h), 0.2).float())
         return project(self.logit_out(h).float(), h, self.embed, label)
 
     def _seen(self, x: Tensor, level: int) -> Tensor:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
+import numpy as np
 import pydantic
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Playe
 from figment.models.adversarial import objectives, regularisers
 from figment.models.adversarial.augmentation import adapted, augment
 from figment.models.adversarial.objectives import OBJECTIVES
-from figment.nn.discriminator import Discriminator, VectorDiscriminator
+from figment.nn.discriminator import Discriminator, Judge, VectorDiscriminator
 
 WIDTHS = {"tiny": 16, "small": 32, "base": 64, "large": 128}
 GROUP = 4  # examples whose deviation a discriminator may see
@@ -27,6 +28,7 @@ class GameConfig(ModelConfig):
     """What the two players optimise, and what keeps the discriminator from winning."""
 
     conditions: ClassVar[tuple[str, ...]] = ("label",)
+    spreads: ClassVar[bool] = False  # whether the default game on pictures holds the spread of what is drawn
 
     objective: objectives.Name = pydantic.Field("relativistic", description="what the two players optimise")
     regulariser: regularisers.Name = pydantic.Field(
@@ -34,8 +36,13 @@ class GameConfig(ModelConfig):
         "mixed examples (gradient-penalty), weights clipped, or normalised by their spectrum"
     )  # fmt: skip
     gamma: float | None = pydantic.Field(
-        None, ge=0, description="strength of a penalty (None: 1; of r1 and r2 on rows, whose modes are narrow, 0.1)"
-    )
+        None, ge=0, description="strength of a penalty (None: 1, with spread 0.3; of r1 and r2 on rows, whose modes "
+        "are narrow, 0.1)"
+    )  # fmt: skip
+    spread: float | None = pydantic.Field(
+        None, ge=0, description="weight of the energy score of drawn examples, two for each real one, in what the "
+        "discriminator sees: they vary as the data does (None: 1 for a gan of pictures in the default game, else 0)"
+    )  # fmt: skip
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties r1, r2")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
     critics: int = pydantic.Field(1, ge=1, le=100, description="updates of the discriminator to one of the generator")
@@ -61,9 +68,13 @@ class GameConfig(ModelConfig):
         """With sizes and strengths in numbers. Raises UsageError where the data has no pictures to augment."""
         if self.augment != "none" and not isinstance(spec.x, Image):
             raise UsageError(f"model.augment={self.augment} changes pictures, and {spec.name} has none: leave it out.")
-        usual = 1.0 if isinstance(spec.x, Image) or self.regulariser == "gradient-penalty" else 0.1
+        default = self.spreads and isinstance(spec.x, Image)
+        default = default and (self.objective, self.regulariser) == ("relativistic", "r1+r2")
+        spread = float(default) if self.spread is None else self.spread
+        usual = 0.1 if not isinstance(spec.x, Image) else 0.3 if spread else 1.0
+        usual = 1.0 if self.regulariser == "gradient-penalty" else usual
         gamma = usual if self.gamma is None else self.gamma
-        return self.model_copy(update={"width": self.width or WIDTHS[self.size], "gamma": gamma})
+        return self.model_copy(update={"width": self.width or WIDTHS[self.size], "gamma": gamma, "spread": spread})
 
 
 class Game(Model, Learns, HasPrior):
@@ -73,14 +84,16 @@ class Game(Model, Learns, HasPrior):
     config: GameConfig
     share: Tensor
 
-    def __init__(self, config: GameConfig, spec: Spec, generator: nn.Module, judge: type[nn.Module] = Discriminator):
+    def __init__(self, config: GameConfig, spec: Spec, generator: nn.Module, judge: type[Judge] = Discriminator):
         super().__init__(config, spec)
         assert config.width is not None
         assert config.gamma is not None
-        self.generator, self.gamma, self.objective = generator, config.gamma, OBJECTIVES[config.objective]
+        assert config.spread is not None
+        self.generator, self.objective = generator, OBJECTIVES[config.objective]
+        self.gamma, self.spread = config.gamma, config.spread
         classes, width = spec.label.count if spec.label else 0, max(4, round(config.width * config.filters))
         group = GROUP * config.deviation
-        self.discriminator: nn.Module
+        self.discriminator: Judge
         if isinstance(spec.x, Image):
             self.discriminator = judge(spec.x.shape, width, classes, config.dropout, group)
         else:
@@ -141,12 +154,22 @@ class Game(Model, Learns, HasPrior):
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        batch, label = self.played(batch, turn), batch.c.get("label")
+        """L_G, plus `spread` times the energy score of two drawn examples for each real one of half the batch."""
+        batch = self.played(batch, turn)
+        real, drawn = (half := batch[: (len(batch) + 1) // 2], twice(half)) if self.spread else (batch, batch)
         self.clip_weights()
-        fake = self.discriminator(self.shown(self.drawn(batch), turn), label)
+        seen = self.discriminator.describe(self.shown(self.drawn(drawn), turn))
+        fake = self.discriminator.judge(seen, drawn.c.get("label"))
+        if not self.objective.paired and not self.spread:
+            return Loss(self.objective.generator_loss(fake, fake))
         with torch.no_grad():
-            real = self.discriminator(self.shown(batch.x, turn), label) if self.objective.paired else fake
-        return Loss(self.objective.generator_loss(real, fake))
+            truth = self.discriminator.describe(self.shown(real.x, turn))
+            logits = self.discriminator.judge(truth, real.c.get("label"))
+        if not self.spread:
+            return Loss(self.objective.generator_loss(logits, fake))
+        score = objectives.energy_score(truth.float(), *seen.float().chunk(2))
+        loss = self.objective.generator_loss(torch.cat([logits, logits]), fake)
+        return Loss(loss + self.spread * score, {"energy": score.detach()})
 
     def judged(self, x: Tensor, label: Tensor | None) -> Tensor:
         """Logits `(2 B,)` of real examples and, after them, drawn ones `(2 B, ...)`, each kind with the same labels."""
@@ -168,3 +191,12 @@ class Game(Model, Learns, HasPrior):
     def clip_weights(self) -> None:
         if self.config.regulariser == "clipping" and torch.is_grad_enabled():
             regularisers.clip_weights(self.discriminator, self.config.limit)
+
+
+def twice(batch: Batch) -> Batch:
+    """Every example of a batch, and then every one again."""
+    return Batch(
+        torch.cat([batch.x, batch.x]),
+        {key: torch.cat([value, value]) for key, value in batch.c.items()},
+        np.concatenate([batch.rows, batch.rows]),
+    )

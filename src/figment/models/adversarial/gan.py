@@ -34,6 +34,7 @@ class GANConfig(GameConfig):
 
     kind: Literal["gan"] = "gan"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
+    spreads: ClassVar[bool] = True
 
     latent: int = pydantic.Field(64, ge=1, le=1024, description="numbers in a code")
     generator: Literal["modulated", "dcgan", "residual", "progressive"] = pydantic.Field(

@@ -93,6 +93,21 @@ def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     return (real > fake).float().mean()
 
 
+def energy_score(real: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """E |x - a| + E |x - b| - E |a - b| over the size of x `()`, of descriptions `(B, F)` of real examples x and of two
+    that were drawn for each, a and b, independently and of its label.
+
+    In expectation it is least where a and b are distributed as x is, label by label: drawn too much alike, or too
+    little, they score worse. Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation" (2007).
+    """
+
+    def apart(a: Tensor, b: Tensor) -> Tensor:
+        return ((a - b).square().sum(1) + 1e-8).sqrt().mean()
+
+    size = real.square().sum(1).mean().sqrt() + 1e-8
+    return (apart(real, first) + apart(real, second) - apart(first, second)) / size
+
+
 def coverage(real: Tensor, fake: Tensor) -> Tensor:
     """The share of real examples `(B, ...)` that have a drawn one as near as their k-th nearest real one, k a sixteenth
     of B and 4 at least.
