@@ -176,8 +176,8 @@ Blue is data, orange what the generator draws. It begins as a small heap {afar:g
 generator moves its points uphill. Where they arrive, the discriminator is at a loss, half and half, and the two agree.
 
 The distance to the data fell by {line:.1%} on the line and by {plane:.1%} in the plane; what is left is little more
-than that of other data of the same size. Nobody told the generator where the data is: all it ever heard is the slope of
-the discriminator at its own points. `figment lesson distribution-transformer` shows the same with a map that can be
+than that of other data of the same size. Nobody told the generator where the data is: all it ever hears of it comes
+through the discriminator (`model.spread=1`: also how far apart drawings should lie in its eyes). `figment lesson distribution-transformer` shows the same with a map that can be
 undone.
 """
 
