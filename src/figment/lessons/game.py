@@ -177,8 +177,9 @@ generator moves its points uphill. Where they arrive, the discriminator is at a 
 
 The distance to the data fell by {line:.1%} on the line and by {plane:.1%} in the plane; what is left is little more
 than that of other data of the same size. Nobody told the generator where the data is: all it ever hears of it comes
-through the discriminator (`model.spread=1`: also how far apart drawings should lie in its eyes). `figment lesson distribution-transformer` shows the same with a map that can be
-undone.
+through the discriminator (`model.spread=1`: also how far apart drawings should lie in its eyes).
+
+`figment lesson distribution-transformer` shows the same with a map that can be undone.
 """
 
 LESSON = Lesson(
