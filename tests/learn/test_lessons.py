@@ -45,7 +45,7 @@ MUST = {
     "saturating-gradient": ("a hundred times", "nowhere", "arrives"),
     "critic-distance": ("within 10 %", "has stopped", "units of their own"),
     "mode-collapse": ("half of the modes", "brings nearly all", "in pairs"),
-    "tips": ("is sure", "less sure", "bring the drawings", "half of the modes", "bring modes back"),
+    "tips": ("is sure", "bring the drawings", "half of the modes", "brings modes back"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
     "adversarial-example": ("misleads", "hardly matters", "20 more", "are cleaned first", "worth less"),
     "there-and-back": ("the better the guess", "mean picture", "Turned round"),

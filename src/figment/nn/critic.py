@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from figment.nn.discriminator import project
+from figment.nn.discriminator import Judge, project
 from figment.nn.embeddings import LabelEmbedding
 
 
-class MapCritic(nn.Module):
+class MapCritic(Judge):
     """Maps `(B, F, h, w)` and labels `(B,)` -> logits `(B,)`, float32.
 
     A 1x1 and a 3x3 convolution, then two dense layers; with classes as in `Discriminator`.
@@ -24,7 +24,9 @@ class MapCritic(nn.Module):
         self.logit_out = nn.Linear(4 * width, 1, bias=False)
         self.embed = LabelEmbedding(classes, 4 * width) if classes else None
 
-    def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
-        h = F.leaky_relu(self.halve(F.leaky_relu(self.mix(maps), 0.2)), 0.2)
-        h = F.leaky_relu(self.features(h.flatten(1)), 0.2).float()
+    def describe(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.halve(F.leaky_relu(self.mix(x), 0.2)), 0.2).flatten(1)
+
+    def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        h = F.leaky_relu(self.features(h), 0.2).float()
         return project(self.logit_out(h).float(), h, self.embed, label)
