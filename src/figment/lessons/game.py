@@ -15,7 +15,6 @@ from figment.core.model import Turn
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.adversarial.gan import GAN, GANConfig
-from figment.nn.generator import VectorGenerator
 from figment.pictures import COLOURS, INK, drawing, panel, rendered
 
 STEPS, BATCH, LR = 500, 128, 3e-3
@@ -59,17 +58,16 @@ def game(x: Tensor, held: Tensor, steps: int) -> list[Frame]:
     dimensions = x.shape[1]
     spec = Spec(name="points", x=Vector(mean=(0.0,) * dimensions, scale=(1.0,) * dimensions), c={})
     model = GANConfig(latent=2 * dimensions, size="tiny", gamma=GAMMA, spread=1.0).build(spec)
-    assert isinstance(model.generator, VectorGenerator)
-    torch.nn.init.constant_(model.generator.body.project_out.bias, AFAR / math.sqrt(dimensions))
+    away = AFAR / math.sqrt(dimensions)  # a generator begins at 0: the data is moved there and back
     players = model.players()
     optimisers = [torch.optim.Adam(player.parameters(), lr=LR, betas=(0.0, 0.99)) for player in players]
     codes, grid, frames = torch.randn(len(held), model.config.latent), grid_of(dimensions), []
     times = {round(steps * (i / (FRAMES - 1)) ** 2): i for i in range(FRAMES)}
     for step in range(steps + 1):
         if step in times:
-            frames.append(_frame(model, step, codes, grid, held))
+            frames.append(_frame(model, step, codes, grid, held, away))
         rows = torch.randint(len(x), (BATCH,))
-        batch = Batch(x[rows], {}, rows.numpy())
+        batch = Batch(x[rows] - away, {}, rows.numpy())
         for player, optimiser in zip(players, optimisers):
             optimiser.param_groups[0]["lr"] = LR * (1 - step / (steps + 1))
             optimiser.zero_grad()
@@ -79,9 +77,10 @@ def game(x: Tensor, held: Tensor, steps: int) -> list[Frame]:
 
 
 @torch.no_grad()
-def _frame(model: GAN, step: int, codes: Tensor, grid: Tensor, held: Tensor) -> Frame:
-    drawn = model.generator(codes)
-    judged = torch.sigmoid(model.discriminator(grid) - model.discriminator(torch.cat([drawn, held])).median())
+def _frame(model: GAN, step: int, codes: Tensor, grid: Tensor, held: Tensor, away: float) -> Frame:
+    drawn = model.decode(codes, {}) + away
+    logits = model.discriminator(torch.cat([grid, drawn, held]) - away)
+    judged = torch.sigmoid(logits[: len(grid)] - logits[len(grid) :].median())
     return Frame(step, drawn, judged, wasserstein(drawn, held))
 
 
