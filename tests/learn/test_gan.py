@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import figment
+from figment.core.noise import Noise
 from figment.evaluate.diagnosis import diagnose
 from figment.evaluate.report import evaluate
 
@@ -45,6 +48,31 @@ def test_its_remedy_cures_it(tmp_path: Path) -> None:
     quality = evaluate(run)["quality"]
     assert quality["modes_found"] >= 7, quality
     assert quality["on_mode"] >= 0.8, quality
+
+
+@pytest.mark.smoke
+def test_labels_are_drawn_and_a_code_keeps_its_style(tmp_path: Path) -> None:
+    """What was asked for is read back, all classes are drawn, and digits of one code slant alike (row D8)."""
+    run = figment.train("gan", "digits", tmp_path / "run", steps=800, training__previews=0)
+    row = evaluate(run)
+    assert row["quality"]["label_accuracy"] >= 0.9, row["quality"]
+    assert min(row["diversity"]["class_shares"]) >= 0.03
+    assert row["diversity"]["recall"] >= 0.8, row["diversity"]
+    model = figment.load(run.path)
+    z = model.prior({}, Noise(0, range(200)))
+    with torch.no_grad():
+        slants = np.stack([slant(model.decode(z, {"label": torch.full((200,), y)})[:, 0]) for y in range(10)])
+    alike = np.corrcoef(slants)[~np.eye(10, dtype=bool)]  # of every two labels over codes
+    assert alike.mean() >= 0.4
+
+
+def slant(x: torch.Tensor) -> np.ndarray:
+    """How far ink `(B, H, W)` moves to the side from one row to the next, by least squares."""
+    ink = x + 1
+    rows, columns = torch.meshgrid(*(torch.arange(side).float() for side in x.shape[1:]), indexing="ij")
+    total = ink.sum((1, 2), keepdim=True)
+    down, across = (at - (ink * at).sum((1, 2), keepdim=True) / total for at in (rows, columns))
+    return ((ink * down * across).sum((1, 2)) / (ink * down.square()).sum((1, 2))).numpy()
 
 
 def test_a_discriminator_that_wins_is_named(tmp_path: Path) -> None:
