@@ -23,8 +23,8 @@ STEPS, BATCH, LAZY = 8, 32, 8  # as many steps as there are between two gradient
 
 
 def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
-    """The relativistic game with R1 + R2 on every eighth step, written out: the same networks, batches, precision,
-    fused AdamW and average of the generator's weights, and nothing around them."""
+    """The relativistic game with R1 + R2 on every eighth step and the energy score, written out: the same networks,
+    batches, precision, fused AdamW and average of the generator's weights, and nothing around them."""
     model, order, split = build(run, dataset), np.random.default_rng(0), dataset.train
     assert isinstance(model, GAN)
     generator, discriminator, latent = model.generator, model.discriminator, model.config.latent
@@ -41,14 +41,21 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
         loss = F.softplus(logits[BATCH:] - logits[:BATCH]).mean()
         if penalised:
             (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-            loss = loss + LAZY * slope.float().flatten(1).square().sum(1).mean()
+            loss = loss + 0.3 * LAZY * slope.float().flatten(1).square().sum(1).mean()
         return loss
 
+    def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).square().sum(1).add(1e-8).sqrt().mean()
+
     def generator_loss(real: torch.Tensor) -> torch.Tensor:
-        fake = discriminator(generator(torch.randn(BATCH, latent)))
+        seen = discriminator.describe(generator(torch.randn(BATCH, latent)))
+        fake = discriminator.judge(seen)
         with torch.no_grad():
-            logits = discriminator(real)
-        return F.softplus(logits - fake).mean()
+            truth = discriminator.describe(real[: BATCH // 2])
+            logits = discriminator.judge(truth)
+        first, second, truth = *seen.float().chunk(2), truth.float()
+        score = apart(truth, first) + apart(truth, second) - apart(first, second)
+        return F.softplus(torch.cat([logits, logits]) - fake).mean() + score / truth.square().sum(1).mean().sqrt()
 
     def steps() -> None:
         for count in range(STEPS):
