@@ -3,5 +3,5 @@
 import subprocess
 import sys
 
-for name in sys.argv[1:] or ("unet", "loop", "gan", "batches", "busy"):
+for name in sys.argv[1:] or ("unet", "dit", "loop", "gan", "batches", "busy"):
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -45,20 +45,22 @@ class SelfAttention(nn.Module):
         return h + self.project(y.reshape(h.shape) if h.is_contiguous() else rows.mT.unflatten(2, h.shape[2:]))
 
 
-TOKENS = 1024  # up to so many, a CPU takes less time over the plain formula than over the memory-saving one
+TOKENS = 1024  # up to so many, in bf16, a CPU takes less time over the plain formula than over the memory-saving one
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """v softmax(k' q / sqrt(d)), all `(B, heads, d, N)`."""
-    if q.device.type != "cpu" or q.shape[-1] > TOKENS:
-        return F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT
-    return v @ attention(q, k).mT
+def attend(q: Tensor, k: Tensor, v: Tensor, heard: Tensor | None = None) -> Tensor:
+    """v softmax(k' q / sqrt(d)), q `(B, heads, d, N)`, k and v `(B, heads, d, M)`, of those k that are `heard`
+    `(B, M)`."""
+    if q.device.type != "cpu" or q.dtype == torch.float32 or k.shape[-1] > TOKENS:
+        mask = None if heard is None else heard[:, None, None]
+        return F.scaled_dot_product_attention(q.mT, k.mT, v.mT, attn_mask=mask).mT
+    return v @ attention(q, k, heard).mT
 
 
 def attention(q: Tensor, k: Tensor, heard: Tensor | None = None) -> Tensor:
     """softmax(q' k / sqrt(d)) `(B, heads, N, M)` of q `(B, heads, d, N)` and k `(B, heads, d, M)`, 0 for those k that
     are not `heard` `(B, M)`."""
-    scores = q.mT @ (k * q.shape[2] ** -0.5)
+    scores = torch.bmm(q.flatten(0, 1).mT, k.flatten(0, 1) * q.shape[2] ** -0.5).unflatten(0, q.shape[:2])
     if heard is not None:
         scores = scores.masked_fill(~heard[:, None, None], -torch.inf)
     return scores.softmax(dim=-1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.nn.attention import attention
+from figment.nn.attention import attend, attention
 from figment.nn.embeddings import TimeEmbedding, sinusoids
 from figment.nn.text import with_silence
 
@@ -54,7 +54,8 @@ class DiT(nn.Module):
         e = F.silu(e)
         patches = F.pixel_unshuffle(x, self.multiple)
         rows, columns = patches.shape[2:]
-        h = self.patches_in(patches.flatten(2).mT) + places(rows, columns, self.width, x.device)
+        h = self.patches_in(patches.flatten(2).mT)
+        h = h + places(rows, columns, self.width, x.device).to(h.dtype)
         text = heard = None
         if self.words_in is not None and words is not None:
             text, heard = with_silence(words)
@@ -62,7 +63,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             h = block(h, e, text, heard)
         scale, shift = self.modulation(e)[:, None].chunk(2, dim=2)
-        h = self.patches_out(F.layer_norm(h, (self.width,)) * (1 + scale) + shift)
+        h = self.patches_out(modulated(h, scale, shift))
         y = F.pixel_shuffle(h.mT.unflatten(2, (rows, columns)), self.multiple)
         return y[:, :, :height, :width].float()
 
@@ -80,10 +81,16 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, text: Tensor | None, heard: Tensor | None) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(e)[:, None].chunk(6, dim=2)
-        size = h.shape[2:]
-        h = h + gate_1 * self.attention(F.layer_norm(h, size) * (1 + scale_1) + shift_1, text, heard)
-        y = F.layer_norm(h, size) * (1 + scale_2) + shift_2
-        return h + gate_2 * self.second(F.gelu(self.first(y), approximate="tanh"))
+        h = torch.addcmul(h, gate_1.to(h.dtype), self.attention(modulated(h, scale_1, shift_1), text, heard))
+        y = F.gelu(self.first(modulated(h, scale_2, shift_2)), approximate="tanh")
+        return torch.addcmul(h, gate_2.to(h.dtype), self.second(y))
+
+
+def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """(1 + scale) (h - mean) / deviation + shift over the last dimension of h `(B, N, width)`, in its precision."""
+    with torch.autocast(h.device.type, enabled=False):
+        y = F.layer_norm(h, h.shape[-1:])
+    return torch.addcmul(shift.to(h.dtype), y, 1 + scale.to(h.dtype))
 
 
 class JointAttention(nn.Module):
@@ -106,17 +113,17 @@ class JointAttention(nn.Module):
             k, v = torch.cat([k, unit(more)], 2), torch.cat([v, told], 2)
         return q, k, v
 
-    def _weights(self, q: Tensor, k: Tensor, heard: Tensor | None) -> Tensor:
-        """How much each patch attends to each patch, word and silence: `(B, heads, N, N + L + 1)`."""
-        return attention(q.mT, k.mT, None if heard is None else F.pad(heard, (q.shape[2], 0), value=True))
+    def _heard(self, h: Tensor, heard: Tensor | None) -> Tensor | None:
+        return None if heard is None else F.pad(heard, (h.shape[1], 0), value=True)
 
     def weights(self, h: Tensor, text: Tensor, heard: Tensor) -> Tensor:
         """How much each patch attends to each word and, last, to silence: `(B, heads, N, L + 1)`."""
-        return self._weights(*self._parts(h, text)[:2], heard)[..., h.shape[1] :]
+        q, k, _ = self._parts(h, text)
+        return attention(q.mT, k.mT, self._heard(h, heard))[..., h.shape[1] :]
 
     def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
         q, k, v = self._parts(h, text)
-        return self.project((self._weights(q, k, heard) @ v).transpose(1, 2).flatten(2))
+        return self.project(attend(q.mT, k.mT, v.mT, self._heard(h, heard)).flatten(1, 2).mT)
 
 
 def unit(x: Tensor) -> Tensor:
