@@ -69,6 +69,9 @@ def test_diffusers_draws_the_same_picture(labels: int, config: dict[str, Any], t
         ({"schedule": "linear"}, "prediction=eps"),
         ({"schedule": "linear", "prediction": "eps", "steps": 200}, "steps=1000"),
         ({"prediction": "v"}, "prediction=flow"),
+        ({"schedule": "linear", "prediction": "mu"}, "prediction=eps"),
+        ({"schedule": "linear", "prediction": "eps", "variance": "learned"}, "model.variance=learned"),
+        ({"shift": 3.0}, "model.shift=3"),
         ({"multipliers": (1, 2, 2, 2)}, "not a multiple of 8"),
     ],
 )

@@ -179,11 +179,15 @@ def _obstacle(model: Model) -> str | None:
         )
     if x.height % (multiple := _network(model).multiple) or x.width % multiple:
         return f"UNet2DModel does not pad, and {x.height} x {x.width} is not a multiple of {multiple}."
+    if config.variance == "learned":
+        return "its network also says the variance of reverse steps (model.variance=learned)."
     if isinstance(model.schedule, Steps):
-        if config.prediction == "flow" or config.steps != STEPS:
+        if config.prediction not in PREDICTIONS or config.steps != STEPS:
             return f"with schedule={config.schedule} it takes prediction=eps, x0 or v and steps={STEPS}."
     elif config.prediction != "flow":
         return f"with schedule=straight it takes prediction=flow, not {config.prediction}."
+    elif config.shift != 1:
+        return f"with schedule=straight it takes no shift of its own (model.shift={config.shift:g})."
     groups = {module.groups for module in model.network.modules() if isinstance(module, GroupNorm)}
     return f"its group norms are of {sorted(groups)} groups, and must be of one number." if len(groups) > 1 else None
 

@@ -215,7 +215,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         """The times that evenly drawn numbers stand for."""
         if self.config.weighting == "elbo":
             quiet, loud = self.ends
-            return self.schedule.time(quiet + (loud - quiet) * u.double()).to(u)
+            return self.schedule.time(quiet + (loud - quiet) * u.cpu().double()).to(u)
         if self.config.times == "steps":
             return (u * self.config.steps).ceil() / self.config.steps
         if self.config.times == "logit-normal":
