@@ -32,7 +32,7 @@ from figment.explorer.scene import Scene, explore
 from figment.latent import codes
 from figment.latent.operations import operations
 from figment.pictures import read_recipe
-from figment.pixels import inversion
+from figment.pixels import inverse, inversion
 
 KINDS = ("autoencoder", "vae", "with-prior", "gaussian-mixture", "gan", "stylegan", "diffusion")
 FEW = {"diffusion": {"steps": 3}}
@@ -46,6 +46,7 @@ def _hasty() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"POOL": 6, "SCOUTING": 2, "STEPS": 2}.items():
             patch.setattr(inversion, name, value)
+        patch.setattr(inverse, "LESSONS", 2)
         for name in ("MEAN_OF", "MEAN_OF_FEW"):
             patch.setattr(inputs, name, 3)
         yield

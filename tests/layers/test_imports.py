@@ -60,7 +60,7 @@ MAY = {
         "samples",
     }
     | {f"latent.{name}" for name in ("aggregate", "disentanglement", "map")},  # which know nothing of it
-    "pixels": {"nn", "models.classical.clusters"} | VOCABULARY,
+    "pixels": {"nn", "models.classical.clusters", "evaluate.cache"} | VOCABULARY,  # the last knows nothing of it
     "latent": {"nn", "pixels", "evaluate.neighbours", "models.classical.clusters"} | VOCABULARY,
     "coding": VOCABULARY,
     "explorer": {

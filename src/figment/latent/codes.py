@@ -17,6 +17,7 @@ from figment.core.model import CanDecode, CanDenoise, CanEncode, HasPrior, HasSa
 from figment.core.noise import Noise
 from figment.core.progress import Watch, unwatched
 from figment.latent.operations import operations
+from figment.pixels.inverse import Inverse, inverse_of
 from figment.pixels.inversion import EVALUATIONS, invert
 
 Way = Literal["encoder", "equation", "search"]
@@ -112,7 +113,10 @@ class Codec:
         """The codes of x `(B, ...)` in model range. `search` also finds the labels that are not given."""
         given = Code(x.to(self.device), self.conditions(c, len(x)))
         if self.way == "search":
-            return Code(*invert(self.coder, self.spec, given.z, given.c, seed=self.seed, watch=self.watch))
+            found = invert(
+                self.coder, self.spec, given.z, given.c, seed=self.seed, inverse=self._inverse, watch=self.watch
+            )
+            return Code(*found)
         return Code(self._in_parts("encoding", self.coder.encode, given), given.c)
 
     def decode(self, code: Code) -> Tensor:
@@ -133,6 +137,11 @@ class Codec:
         """How many items to encode where nobody says: `most`, but of slow codes only as many as 1e13 operations allow,
         though at least `fewest`."""
         return most if self.way == "encoder" else int(min(most, max(fewest, OPERATIONS / self._operations)))
+
+    @cached_property
+    def _inverse(self) -> Inverse | None:
+        """The encoder that a search begins with."""
+        return inverse_of(self.coder, self.spec, self.device, self.watch)
 
     @cached_property
     def _operations(self) -> float:

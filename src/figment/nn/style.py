@@ -33,7 +33,7 @@ class StyleMapping(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """z `(B, latent)` and labels `(B,)` -> pictures `(B, C, H, W)` in [-1, 1]: `mapping`, then `synthesis`."""
+    """z `(B, latent)` and labels `(B,)` -> pictures `(B, C, H, W)`: `mapping`, then `synthesis`."""
 
     def __init__(self, shape: tuple[int, int, int], latent: int, width: int, depth: int, classes: int = 0):
         super().__init__()
@@ -56,10 +56,11 @@ class Slow(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Styles `(B, L, width)`, one for each of L layers, and noise `(B, N)` -> pictures `(B, C, H, W)` in [-1, 1].
+    """Styles `(B, L, width)`, one for each of L layers, and noise `(B, N)` -> pictures `(B, C, H, W)`.
 
     A learned grid of 4 to 7 pixels a side is convolved and doubled; every layer scales its input by its style and adds
-    one number of noise to all channels of a pixel, as strongly as it has learned. `layers` is L, `pixels` is N.
+    one number of noise to all channels of a pixel, as strongly as it has learned. `layers` is L, `pixels` is N. Nothing
+    bounds what comes out: flat colours drove a tanh to its ends within 50 steps, where it passes no gradient back.
     Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020).
     """
 
@@ -88,4 +89,4 @@ class Synthesis(nn.Module):
         for i, convolution in enumerate(self.convolutions):
             grain = parts[i].view(-1, 1, *self.sizes[i]) * self.strength[i]
             h = convolution(h, w[:, i], grain)
-        return self.picture_out(h)[..., : self.height, : self.width].float().tanh()
+        return self.picture_out(h)[..., : self.height, : self.width].float()

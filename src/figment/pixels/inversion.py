@@ -9,32 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from figment.core.data import Spec
+from figment.core.data import Image, Spec
 from figment.core.model import HasPrior
 from figment.core.noise import Noise
 from figment.core.progress import Advance, Watch, unwatched
+from figment.nn.features import Features, perceptual_distance, shipped
+from figment.pixels.inverse import Inverse, distance
 
 POOL = 96  # random codes looked at for each item
-STARTS = 3  # of these, searched from
-SCOUTING, STEPS = 60, 260  # steps from every start, then from the best
+STARTS = 2  # places searched from: an encoder's guess, where there is one, and the nearest of these
+SCOUTING, STEPS = 60, 200  # steps from every start, then from the best
 RATE = 0.05
-SCALES = 4
-NORM_WEIGHT = 0.1
+NORM_WEIGHT, LOOKS_WEIGHT = 0.1, 0.3
 EVALUATIONS = POOL + 3 * (STARTS * SCOUTING + STEPS)  # of the generator, for an item: backward costs twice forward
-
-
-def distance(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared difference at full size, 1/2, 1/4 and 1/8 of it, summed: `(B, ...)` twice -> `(B,)`.
-
-    The coarse sizes see a shape that is a few pixels off as near, which single pixels do not.
-    """
-    difference, total = (x - y).float(), x.new_zeros(len(x))
-    for _ in range(SCALES):
-        total = total + difference.square().flatten(1).mean(1)
-        if difference.ndim < 4 or min(difference.shape[2:]) < 2:
-            break
-        difference = F.avg_pool2d(difference, 2)
-    return total
 
 
 def off_sphere(z: Tensor) -> Tensor:
@@ -49,24 +36,27 @@ def invert(
     c: Mapping[str, Tensor],
     *,
     seed: int = 0,
+    inverse: Inverse | None = None,
     watch: Watch = unwatched,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """argmin over z of distance(x, decode(z, c)) + w (|z|^2 / d - 1)^2, and the conditions: labels `(B, K + 1)` that
     are null are sought along with z, as a softmax over the classes.
 
-    From the nearest of many random codes by Adam, all items at once; after some steps only the best start goes on.
-    Zhu et al., "Generative visual manipulation on the natural image manifold" (2016); Creswell & Bharath, "Inverting
-    the generator of a generative adversarial network" (2018).
+    From what `inverse` guesses and the nearest of many random codes by Adam, all items at once; after some steps only
+    the best start goes on, and of pictures the distance of features counts as well. Zhu et al., "Generative visual
+    manipulation on the natural image manifold" (2016); Creswell & Bharath, "Inverting the generator of a generative
+    adversarial network" (2018).
     """
     with watch("inverting", len(x) * (POOL + STARTS * SCOUTING + STEPS)) as advance:
-        starts = [_start(model, spec, x[i : i + 1], _row(c, i), seed, advance) for i in range(len(x))]
+        starts = [_start(model, spec, x[i : i + 1], _row(c, i), seed, inverse, advance) for i in range(len(x))]
         z = torch.cat([start for start, _ in starts])
         label = torch.cat([label for _, label in starts if label is not None]) if spec.label else None
         repeated = {key: value.repeat_interleave(STARTS, 0) for key, value in c.items()}
         z, label, left = _descend(model, x.repeat_interleave(STARTS, 0), repeated, z, label, SCOUTING, advance)
         best = left.view(-1, STARTS).argmin(1) + torch.arange(len(x), device=x.device) * STARTS
         label = None if label is None else label[best]
-        z, label, _ = _descend(model, x, c, z[best], label, STEPS, advance)
+        looks = shipped().to(x.device) if isinstance(spec.x, Image) else None
+        z, label, _ = _descend(model, x, c, z[best], label, STEPS, advance, looks)
     return z, _conditions(c, label)
 
 
@@ -84,9 +74,15 @@ def _conditions(c: Mapping[str, Tensor], logits: Tensor | None) -> dict[str, Ten
 
 @torch.no_grad()
 def _start(
-    model: HasPrior, spec: Spec, x: Tensor, c: Mapping[str, Tensor], seed: int, advance: Advance
+    model: HasPrior,
+    spec: Spec,
+    x: Tensor,
+    c: Mapping[str, Tensor],
+    seed: int,
+    inverse: Inverse | None,
+    advance: Advance,
 ) -> tuple[Tensor, Tensor | None]:
-    """The codes and label logits of the `STARTS` random draws nearest to one item."""
+    """The codes and label logits of `STARTS` places: the guess, if any, and the random draws nearest to one item."""
     noise = Noise(seed, range(POOL), "inversion", x.device)
     drawn = {key: value.to(x.device) for key, value in spec.conditions(noise.stream("labels").to("cpu")).items()}
     z = model.prior(drawn, noise)
@@ -94,9 +90,14 @@ def _start(
     if spec.label is not None:
         logits = 4 * spec.label.soft(drawn["label"])[:, :-1]
     many = {key: value.expand(POOL, *value.shape[1:]) for key, value in c.items()}
-    near = distance(model.decode(z, _conditions(many, logits)), x.expand(POOL, *x.shape[1:])).argsort()[:STARTS]
+    near = distance(model.decode(z, _conditions(many, logits)), x.expand(POOL, *x.shape[1:])).argsort()
+    near = near[: STARTS - (inverse is not None)]
     advance(POOL)
-    return z[near], None if logits is None else logits[near]
+    z, logits = z[near], None if logits is None else logits[near]
+    if inverse is None:
+        return z, logits
+    guess, said = inverse(x)
+    return torch.cat([guess, z]), None if logits is None or said is None else torch.cat([said, logits])
 
 
 def _descend(
@@ -107,6 +108,7 @@ def _descend(
     logits: Tensor | None,
     steps: int,
     advance: Advance,
+    looks: Features | None = None,
 ) -> tuple[Any, Any, Tensor]:
     """Codes and label logits after `steps` of Adam, and what is left of the distance `(B,)`."""
     free = [part.detach().clone().requires_grad_() for part in (z, logits) if part is not None]
@@ -117,6 +119,8 @@ def _descend(
         with torch.enable_grad():
             y = model.decode(free[0], _conditions(c, free[1] if len(free) > 1 else None))
             left = distance(y, x)
+            if looks is not None:
+                left = left + LOOKS_WEIGHT * perceptual_distance(looks, y, x)
             gradients = torch.autograd.grad((left + NORM_WEIGHT * off_sphere(free[0])).sum(), free)
         for part, gradient in zip(free, gradients):
             part.grad = gradient
