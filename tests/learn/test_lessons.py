@@ -47,6 +47,8 @@ MUST = {
     "mode-collapse": ("half of the modes", "brings nearly all", "in pairs"),
     "tips": ("is sure", "bring the drawings", "half of the modes", "brings modes back"),
     "energy-landscape": ("in the valleys", "come down", "a tenth", "crowd"),
+    "style-mixing": ("more evenly", "goes with coarse", "lost where"),
+    "truncation": ("look like the data", "looks like a sample", "nearly the same"),
     "adversarial-example": ("misleads", "hardly matters", "20 more", "are cleaned first", "worth less"),
     "there-and-back": ("the better the guess", "mean picture", "Turned round"),
     "mu-or-noise": ("same posterior mean", "better than predicting mu"),

@@ -27,7 +27,7 @@ STEP = 1e-2  # of the way between two codes, over which lengths are measured
 class Options(Config):
     """Where styles change, and how many pictures."""
 
-    layer: int | None = pydantic.Field(None, ge=1, description="the first fine layer (unset: of the finest size)")
+    layer: int | None = pydantic.Field(None, ge=1, description="the first fine layer (unset: the last)")
     count: int = pydantic.Field(6, ge=2, le=50, description="samples, where no pictures are named")
     n: int = pydantic.Field(500, ge=2, le=10_000, description="pairs of samples measured")
 
@@ -46,7 +46,7 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     if not isinstance(model, StyleGAN):
         raise UsageError(f"'{model.config.kind}' has no styles to mix. Train one that has: figment train stylegan")
     layers = model.synthesis.layers
-    layer = max(1, layers - 2) if options.layer is None else options.layer
+    layer = layers - 1 if options.layer is None else options.layer
     if layer >= layers:
         raise UsageError(f"layer={layer}: it has {layers} layers, counted from 0, and the last is {layers - 1}.")
     chosen = choose(scene, list(words) or [f"sample:{i}" for i in range(options.count)])

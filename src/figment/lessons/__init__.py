@@ -47,6 +47,8 @@ LESSONS = {
     "mode-collapse": "collapse",
     "tips": "tips",
     "generative-or-discriminative": "generative_or_discriminative",
+    "style-mixing": "style_mixing",
+    "truncation": "truncation",
     "adversarial-example": "adversarial",
     "noising": "noising",
     "sampler-steps": "steps",
