@@ -16,6 +16,7 @@ from figment.core.errors import DataError, UsageError
 from figment.core.noise import Noise
 from figment.core.text import Bytes, Tokens, Words
 from figment.data.check import check, render
+from figment.data.digits import COLOURS, NAMES
 from figment.latent.attention import word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
 
@@ -173,3 +174,16 @@ def test_maps_of_attention_to_words(spec: Spec, network: str) -> None:
     assert (maps[:, :5] > 0).all()
     assert (maps[:, 5:] == 0).all()  # where the text is over
     assert (maps.sum(1) < 1).all()  # the rest goes to silence
+
+
+def test_coloured_digits_come_with_what_is_said_of_them() -> None:
+    dataset = data.parse("digits:coloured").build()
+    batch, text = dataset.train.gather(np.arange(200)), dataset.spec.text
+    assert text is not None
+    for x, label, said in zip(batch.x, batch.c["label"].tolist(), batch.c["text"]):
+        _, colour, digit = text.text(said).split()
+        assert NAMES[label] == digit
+        shade = torch.tensor(COLOURS[colour]).float()
+        torch.testing.assert_close((x + 1).amax((1, 2)) / 2 * 255, shade, atol=16, rtol=0.1)
+    assert dataset.spec.x.shape == (3, 8, 8)
+    assert data.parse("digits").build().spec.text is None

@@ -30,6 +30,7 @@ def sources() -> list[dict[str, str]]:
     there = (
         {
             "digits": "1,797 scans of handwritten digits, 8x8, 10 labels",
+            "digits:coloured": "the same in five colours, with captions",
             "faces": "drawn faces, 32x32 or any size: 11 known factors, one of them the label",
         }
         | {f"faces:{task}": _twin(task) for task in _tasks()}
@@ -49,6 +50,8 @@ def _named(text: str) -> dict[str, Any]:
     path = Path(text).expanduser()
     if text in ("digits", "faces"):
         return {"kind": text}
+    if text == "digits:coloured":
+        return {"kind": "digits", "coloured": True}
     if colon and kind == "faces":
         if rest not in _tasks():
             raise UsageError(f"Faces come with no '{rest}'. {did_you_mean(rest, _tasks())}")
@@ -72,7 +75,13 @@ def _named(text: str) -> dict[str, Any]:
         return {"kind": "parquet", "path": text}
     if path.is_file() and path.name.lower().endswith(ARCHIVES):
         return {"kind": "images", "path": text}
-    known = ["digits", "faces", *(f"faces:{task}" for task in _tasks()), *(f"toy:{name}" for name in _toys())]
+    known = [
+        "digits",
+        "digits:coloured",
+        "faces",
+        *(f"faces:{task}" for task in _tasks()),
+        *(f"toy:{name}" for name in _toys()),
+    ]
     if path.exists():
         raise UsageError(f"'{text}' is nothing that can be learnt from. DATA is one of: {', '.join([*known, *FORMS])}.")
     around = path.parent.iterdir() if path.parent.is_dir() else ()

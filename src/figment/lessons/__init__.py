@@ -51,6 +51,7 @@ LESSONS = {
     "truncation": "truncation",
     "adversarial-example": "adversarial",
     "noising": "noising",
+    "prompts": "prompts",
     "sampler-steps": "steps",
     "distillation": "few_steps",
     "there-and-back": "there_and_back",

@@ -22,7 +22,7 @@ from figment.nn.patch import PatchDiscriminator
 
 GAMMA, LAZY = 0.1, 8  # strength of the penalty on the discriminator's slope, and updates between two of them
 RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
-BEGINS = 0.4  # share of the run after which the discriminator plays: before, blur says more than texture
+BEGINS = 0.7  # share of the run after which the discriminator plays: before, blur says more than texture
 
 
 class KLAutoencoderConfig(ModelConfig):
