@@ -15,7 +15,7 @@ from figment.lessons.plate import curves, pictures, plate
 from figment.models.diffusion.sampling import Sampling
 from figment.pictures import COLOURS
 
-STEPS, MEASURED, SHOWN = 600, 300, 10
+STEPS, MEASURED, SHOWN = 300, 300, 10
 WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 

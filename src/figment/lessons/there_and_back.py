@@ -18,9 +18,9 @@ from figment.models.diffusion.samplers import ancestral, level
 from figment.models.diffusion.sampling import Sampling, denoising
 from figment.pictures import COLOURS
 
-STEPS = 600
+STEPS = 400
 TIMES = torch.linspace(0, 1, 9, dtype=torch.float64).tolist()
-BETWEEN, SHOWN, MEASURED = 6, 3, 100  # steps of the sampler between two times; pictures
+BETWEEN, SHOWN, MEASURED = 6, 2, 100  # steps of the sampler between two times; pictures
 
 
 def make(stage: Stage) -> Told:
