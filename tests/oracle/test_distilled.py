@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import synthetic
 from figment import use, workbench
 from figment.core.errors import UsageError
-from figment.core.model import size_of, with_sampling
+from figment.core.model import Denoised, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
 from figment.models.diffusion.distilled import Distilled
@@ -31,12 +31,12 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 @torch.no_grad()
-def test_an_untrained_student_draws_as_its_teacher_does(taught: Any, count: int) -> None:
+def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, count: int) -> None:
     folder, data = taught
     teacher = use.load(folder.path)
     student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
     noise, c = Noise(5, range(6)), {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
-    expected = with_sampling(teacher, {"steps": count}).sample(c, noise)
+    expected = with_sampling(teacher, {"sampler": "ddim", "steps": count}).sample(c, noise)
     found = with_sampling(student, {"steps": count}).sample(c, Noise(5, range(6)))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -53,12 +53,33 @@ def test_two_jumps_to_data_end_where_the_second_says(taught: Any) -> None:
     torch.testing.assert_close(student.jump(x, s, zero, c), student.generator.denoise(x, s, c).mean)
 
 
+def test_where_the_teacher_goes_straight_its_denoiser_is_what_the_student_learns(
+    taught: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a constant E[x | x_t] the path is x_t = alpha m + sigma noise: one jump is exact, from any level to the
+    next, so a student that knows m makes no error, and one that is off by 1/2 an error of 1/4."""
+    folder, data = taught
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    assert isinstance(student, Distilled)
+    batch = data.build().held_out.gather(np.arange(5)).suited(student.spec)
+    monkeypatch.setattr(student.first, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.3)))
+    for off in (0.0, 0.5):
+        monkeypatch.setattr(
+            student.generator, "denoise", lambda x, t, c, off=off: Denoised(torch.full_like(x, 0.3 + off))
+        )
+        for seed in range(8):
+            torch.manual_seed(seed)
+            assert float(student.jump_error(batch)) == pytest.approx(off**2, abs=1e-4)
+
+
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:
     folder, data = taught
-    run = workbench.execute(plan("distilled", data, **{"model.first": str(folder.path)}), tmp_path / "student")
+    settings = {"model.first": str(folder.path), "model.adversarial": 1.0}
+    run = workbench.execute(plan("distilled", data, **settings), tmp_path / "student")
     student, teacher = use.load(run.path), use.load(folder.path)
     assert {name.partition(".")[0] for name in load_file(run.model / "model.safetensors")} == {"generator"}
     assert size_of(student) == size_of(teacher)
+    assert {"discriminator.accuracy", "generator.game", "generator.trajectory"} <= run.read_metrics()[-1].keys()
     saved = max(run.checkpoints.iterdir())
     assert not [name for name in load_file(saved / "weights.safetensors") if name.startswith("first.")]
 

@@ -52,7 +52,7 @@ def make(stage: Stage) -> Told:
             axes.plot(list(found), list(found.values()), "o-", color=colour, label=name, linewidth=2)
         axes.axhline(floor, color="#8a8378", linestyle="--", label="real data")
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
+        axes.set_ylim(0)
         axes.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS])
         axes.legend(frameon=False)
 

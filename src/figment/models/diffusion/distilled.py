@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import ClassVar, Literal, final
 
@@ -13,13 +13,13 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import CanDenoise, CanJump, HasPrior, HasSampling, Loss, Model, Turn
+from figment.core.model import CanDenoise, CanJump, HasPrior, HasSampling, Loss, Model, Player, Turn
 from figment.core.noise import Noise
 from figment.core.stages import First, TwoStageConfig
 from figment.models.adversarial.game import Game, GameConfig
 from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.guidance import Guided
-from figment.models.diffusion.samplers import Denoise, Level, dpm, integrate, level, levels
+from figment.models.diffusion.samplers import Denoise, Level, ancestral, dpm, integrate, level, levels
 from figment.nn.critic import MapCritic
 from figment.nn.unet import UNet
 
@@ -27,7 +27,6 @@ MOST = 16  # evaluations
 NOISE = (0.0, 0.3)  # times at which the teacher looks at what its maps are to judge
 SOLVED = 3  # steps of the teacher that a jump stands for
 SHIFT = 2.0  # of the grid of pictures
-PART = 4  # of a batch one in so many is held against the teacher
 
 
 class Jumps(Config):
@@ -39,7 +38,7 @@ class Jumps(Config):
 
 
 class DistilledConfig(GameConfig, TwoStageConfig):
-    """A student of a diffusion model. What its discriminator sees of pictures are the teacher's own maps."""
+    """A student of a diffusion model. The settings of the game count where `adversarial` is above 0."""
 
     kind: Literal["distilled"] = "distilled"
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
@@ -48,11 +47,11 @@ class DistilledConfig(GameConfig, TwoStageConfig):
 
     first: First = pydantic.Field("diffusion", description="the teacher: a finished run, or a kind to train")
     evaluations: int = pydantic.Field(4, ge=1, le=MOST, description="network evaluations that it learns to draw in")
-    keep: float = pydantic.Field(
-        1.0, ge=0, description="weight of the squared error to the teacher at the levels before the last jump"
-    )
     trajectory: float = pydantic.Field(
-        0.0, ge=0, description="weight of the squared error to where the teacher's equation leads"
+        1.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
+    )
+    adversarial: float = pydantic.Field(
+        0.0, ge=0, description="weight of the game of the last jump against a discriminator (0: no such game)"
     )
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
 
@@ -75,14 +74,13 @@ class DistilledConfig(GameConfig, TwoStageConfig):
 
 @final
 class Distilled(Game, CanJump, HasSampling):
-    """x = f(x_s, s, c), which solves the teacher's equation from noise to the last level s, and there is a drawing, not
-    E[x | x_s].
+    """x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) f(x_s, s, c) from level to level.
 
-    f starts as the teacher's denoiser. What it makes of x_s = alpha x + sigma noise in its last jump plays against a
-    discriminator of what the teacher makes of pictures at little noise (Sauer et al., "Fast high-resolution image
-    synthesis with latent adversarial diffusion distillation", 2024); before, it is kept near the teacher. With one
-    evaluation the last jump is the only one (Zheng & Yang, "Revisiting diffusion models: from generative pre-training
-    to one-step generation", 2025).
+    f starts as the teacher's denoiser, E[x | x_s], and learns where a few steps of the teacher lead from each level to
+    the next (Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", 2022). With
+    `adversarial` what its last jump makes also plays against a discriminator of pictures and of what the teacher makes
+    of them at little noise (Sauer et al., "Fast high-resolution image synthesis with latent adversarial diffusion
+    distillation", 2024).
     """
 
     training_only = (*Game.training_only, "first")
@@ -100,7 +98,7 @@ class Distilled(Game, CanJump, HasSampling):
                 maps = self._maps(torch.zeros(1, *spec.x.shape))
             assert config.width is not None
             self.discriminator = MapCritic(maps.shape[1:], 2 * config.width, spec.label.count if spec.label else 0)
-        *self.before, self.last = self.path(config.evaluations)[:-1]
+        self.levels = self.path(config.evaluations)
 
     def path(self, count: int) -> list[Level]:
         """The levels from noise to data of so many evaluations."""
@@ -139,8 +137,12 @@ class Distilled(Game, CanJump, HasSampling):
 
     # -- learning -------------------------------------------------------------------------------------------------
 
+    def players(self) -> Sequence[Player]:
+        discriminator, generator = super().players()
+        return (discriminator, generator) if self.config.adversarial else (generator,)
+
     def drawn(self, batch: Batch) -> Tensor:
-        return self._clean(*noised(batch.x, self.last), batch.c)
+        return self._clean(*noised(batch.x, self.levels[-2]), batch.c)
 
     def shown(self, x: Tensor, turn: Turn) -> Tensor:
         """The teacher's maps of pictures; rows as they are."""
@@ -155,32 +157,24 @@ class Distilled(Game, CanJump, HasSampling):
         return self.first.maps(noisy, t, {}).float()
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """That of the game, and what keeps the student near its teacher."""
-        loss = super().generator_loss(batch, turn)
-        value, parts = loss.value, dict(loss.parts)
-        for name, weight, error in (
-            ("kept", self.config.keep if self.before else 0.0, self.kept),
-            ("trajectory", self.config.trajectory, self.trajectory),
-        ):
-            if weight:
-                parts[name] = error(batch)
-                value = value + weight * parts[name]
-        return Loss(value, {name: part.detach() for name, part in parts.items()})
+        """`trajectory` times the error of a jump, and `adversarial` times the loss of the game."""
+        error = self.jump_error(batch)
+        value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
+        if self.config.adversarial:
+            game = super().generator_loss(batch, turn).value
+            value, parts = value + self.config.adversarial * game, {**parts, "game": game.detach()}
+        return Loss(value, parts)
 
-    def kept(self, batch: Batch) -> Tensor:
-        """E |f - f_teacher|^2 at a level before the last, of a part of the batch."""
-        batch = batch[: max(1, len(batch) // PART)]
-        x, s = noised(batch.x, self.before[int(torch.randint(len(self.before), ()))])
+    def jump_error(self, batch: Batch) -> Tensor:
+        """E |f - f*|^2 at a level drawn evenly, f* what leads from x_s to where the teacher does in `SOLVED` steps."""
+        place = int(torch.randint(len(self.levels) - 1, ()))
+        here, there = self.levels[place : place + 2]
+        x_s, s = noised(batch.x, here)
         with torch.no_grad():
-            target = self.teacher.denoise(x, s, batch.c).mean
-        return (self._clean(x, s, batch.c) - target).square().mean()
-
-    def trajectory(self, batch: Batch) -> Tensor:
-        """E |f(x_s, s) - x|^2 at the last level, x where a few steps of the teacher's equation lead from x_s."""
-        x_s, s = noised(batch.x, self.last)
-        with torch.no_grad():
-            path = [level(self.schedule, self.last.t * (1 - i / SOLVED)) for i in range(SOLVED + 1)]
-            target = integrate(dpm(), mean_of(self.teacher, batch.c), x_s, path)
+            between = [level(self.schedule, here.t + (there.t - here.t) * i / SOLVED) for i in range(1, SOLVED)]
+            x_t = integrate(dpm(), mean_of(self.teacher, batch.c), x_s, [here, *between, there])
+        ratio = there.sigma / here.sigma
+        target = (x_t - ratio * x_s) / (there.alpha - ratio * here.alpha)
         return (self._clean(x_s, s, batch.c) - target).square().mean()
 
 
@@ -210,4 +204,4 @@ class Jumped(HasPrior):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, both `(B, ...)` of the shape of x."""
-        return integrate(dpm(), mean_of(self.student.generator, c), z, self.path)
+        return integrate(ancestral(), mean_of(self.student.generator, c), z, self.path)
