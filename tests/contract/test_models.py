@@ -220,6 +220,9 @@ def test_all_that_a_player_owns_moves_and_nothing_else(kind: str, form: str, tmp
     data = synthetic.write(form, tmp_path)
     run, dataset = plan(kind, data), data.build()
     model = workbench.build(run, dataset)
+    if isinstance(run.model, TwoStageConfig):  # something to learn from, as a trained first stage has
+        for part in model.get_submodule("first").parameters():
+            part.data.add_(torch.randn_like(part), alpha=0.1)
     session = Session(run, dataset, model, Processes())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for progress in (0.0, 0.3, 0.6, 0.9):

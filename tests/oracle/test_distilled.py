@@ -121,3 +121,5 @@ def test_only_a_denoiser_can_teach(tmp_path: Path) -> None:
     folder = workbench.execute(plan("vae", data), tmp_path / "vae")
     with pytest.raises(UsageError, match="take diffusion"):
         workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
+    with pytest.raises(UsageError, match="told nothing"):
+        plan("distilled", data, **{"model.guidance": 2.0}).model.build(data.build().spec)

@@ -71,5 +71,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "distilled": {
         "model": {"kind": "distilled", "rate": 2.0},
         "training": {"batch": 32, "optimiser": "muon", "lr": 5e-4, "betas": (0.0, 0.99)},
+        "rows": {"batch": 128, "lr": 2e-3},
     },
 }

@@ -63,6 +63,8 @@ class DistilledConfig(GameConfig, TwoStageConfig):
         spec = self.adapt(spec)
         config, first = self.staged(spec)
         spec = spec.model_copy(update={"c": {key: part for key, part in spec.c.items() if key in first.spec.c}})
+        if self.guidance != 1 and not spec.c:
+            raise UsageError(f"model.guidance={self.guidance:g}: the teacher is told nothing of x. Leave it at 1.")
         return Distilled(config.fitted(spec), spec, first)
 
     def with_first(self, first: Model, spec: Spec) -> Model:
