@@ -50,7 +50,7 @@ def make(stage: Stage) -> Told:
             axes.scatter([x], [y], s=size, color=colour, alpha=0.6, label=name)
         axes.axhline(drawn["quality"]["floor"], color="#8a8378", linestyle="--")
         axes.set_xscale("log")
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.2 * max(one["quality"]["frechet"] for one in rows))
         legend = axes.legend(frameon=False)
         for handle in legend.legend_handles:
             handle.set_sizes([60])
@@ -81,19 +81,18 @@ def make(stage: Stage) -> Told:
 
 TEXT = """
 Diffusion gives quality and diversity and pays with time: in {many} evaluations its distance here is {best:.1f}, in
-{few} it is {same:.1f}, because the last step asks for the mean of all pictures that fit, which is a blur. The student
-is the same network trained a little longer on another question. Instead of the mean it is to give a picture that a
-critic cannot tell from data; the critic sees it through the eyes of the teacher, whose features know pictures already.
-In {few} evaluations the student's distance is {student:.1f}.
+{few} it is {same:.1f}, because the walk from noise to data is curved and long steps leave it. The student is the same
+network trained a little longer on another question: not where the data lies, but where three steps of its teacher lead
+from each of {few} levels to the next. In {few} evaluations the student's distance is {student:.1f}.
 """
 
 LESSON = Lesson(
     name="distillation",
     title="The trilemma before and after distillation",
     source="Deck 002, 'Which model should we use?'. Z. Xiao, K. Kreis and A. Vahdat, 'Tackling the generative learning "
-    "trilemma with denoising diffusion GANs' (2022); T. Salimans and J. Ho, 'Progressive distillation' (2022); A. "
-    "Sauer et al., 'Latent adversarial diffusion distillation' (2024)",
-    teaches="A diffusion model is good and varied and slow; a student that starts from its weights and plays against "
-    "a critic draws in a few evaluations.",
+    "trilemma with denoising diffusion GANs' (2022); T. Salimans and J. Ho, 'Progressive distillation for "
+    "fast sampling of diffusion models' (2022)",
+    teaches="A diffusion model is good and varied and slow; a student that starts from its weights and learns to jump "
+    "where its teacher walks draws in a few evaluations.",
     make=make,
 )
