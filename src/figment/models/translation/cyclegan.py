@@ -31,8 +31,8 @@ class CycleGANConfig(PatchesConfig):
         "already; of A and B with as many channels"
     )  # fmt: skip
     change: bool = pydantic.Field(
-        True, description="learn what changes of a picture, at first nothing; false, or where A and B have not as many "
-        "channels: all of it"
+        False, description="where A and B have as many channels, learn what changes of a picture, at first nothing: it "
+        "may stay so; else all of it"
     )  # fmt: skip
     pool: int = pydantic.Field(
         50,
