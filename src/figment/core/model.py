@@ -403,8 +403,8 @@ def size_of(model: Model) -> int:
 
 ABILITIES: tuple[type, ...] = (
     CanSample, CanEncode, CanDecode, HasPosterior, HasPrior, HasLogProb, HasMasses, HasBound, HasImportance, HasEnergy,
-    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanJump, CanComplete, CanTranslate, HasPairs, HasDirections,
-    CanSegment, CanClassify, HasFeatures, HasSampling,
+    EstimatesLogProb, HasFlowLikelihood, CanDenoise, CanJump, CanComplete, CanVary, CanTranslate, HasPairs,
+    HasDirections, CanSegment, CanClassify, HasFeatures, HasSampling,
 )  # fmt: skip
 
 
