@@ -17,6 +17,7 @@ from figment import workbench
 from figment.cli.complete import app
 from figment.core.errors import UsageError
 from figment.explorer import completion
+from figment.explorer.files import destination
 from figment.explorer.scene import Scene
 from figment.pictures import read_recipe
 
@@ -90,6 +91,9 @@ def test_a_folder_takes_each_filling_by_itself(run: Path, tmp_path: Path) -> Non
         "held-0-1.png", "held-0-2.png", "held-1-1.png", "held-1-2.png"
     ]  # fmt: skip
     assert PIL.Image.open(tmp_path / "parts" / "held-0-1.png").size == (8, 8)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file: name a folder"):
+        destination(run, "complete", tmp_path / "file", parts=True)
 
 
 def test_what_cannot_be_completed_is_told(run: Path, tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from PIL import ImageColor
 import short
 from figment import workbench
 from figment.cli import main
+from figment.core.errors import UsageError
 from figment.data.faces.folder import write
+from figment.explorer.attack import attack
+from figment.explorer.scene import Scene
 from figment.pictures import read_recipe
 
 
@@ -158,6 +161,8 @@ def test_a_classifier_is_attacked(figment: Any, tmp_path: Path) -> None:
         code, _, err = figment("attack", run, *words)
         assert code == 2
         assert said in err
+    with pytest.raises(UsageError, match="does not purify"):
+        attack(Scene(run, watch=lambda *_: pytest.fail("attacked before it was refused")), purify=run)
     code, _, err = figment("attack", vae)
     assert (code, "figment train classifier" in err) == (2, True)
     assert figment("translate", vae, "x.png")[0] == 2

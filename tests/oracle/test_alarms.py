@@ -179,6 +179,15 @@ def test_the_remedy_is_what_the_run_lacks() -> None:
     assert remedy("mode collapse", {"model": {"kind": "vae"}}) == {}
 
 
+def test_translators_are_cured_by_what_they_have() -> None:
+    def of(objective: str) -> dict[str, object]:
+        run = planning.plan("pix2pix", "faces:edges-to-photo", overrides={"model.objective": objective})
+        return remedy("vanishing gradient", run.model_dump(mode="json"))
+
+    assert of("minimax") == {"model.objective": "relativistic"}
+    assert of("relativistic") == {"model.gamma": pytest.approx(0.4)}
+
+
 def test_a_diagnosis_says_when_a_sign_held() -> None:
     lines = [*GAME * 3, *game(discriminator__accuracy=1.0) * 2, *GAME * 2]
     log = [{**line, "step": 10 * (i + 1)} for i, line in enumerate(lines)]

@@ -108,3 +108,5 @@ def test_a_codebook_that_is_not_used_is_told() -> None:
     assert len(told) == 1
     assert "model.revive=true" in told[0].advice
     assert from_log([{"autoencoder.loss": 1.0 / (i + 1), "autoencoder.perplexity": 9.0} for i in range(LINES)]) == []
+    whole = {"autoencoder.perplexity": 1.9, "autoencoder.used": 0.95}  # of two
+    assert from_log([{"autoencoder.loss": 1.0 / (i + 1), **whole} for i in range(LINES)]) == []

@@ -48,10 +48,10 @@ def attack(
     from figment.pixels.purification import Purification
 
     settings = {"method": method, "norm": norm, "eps": eps, "steps": steps, "restarts": restarts}
-    way, out, purification = (
+    way, purification, out = (
         parse(Attack, settings),
-        destination(run, "attack", out),
         parse(Purification, {"level": level}),
+        destination(run, "attack", out),
     )
     scene = Scene(run, data=data, seed=seed, device=_device(device), watch=counting)
     found = attacked(scene, images or (), way, target, n, purify, purification)

@@ -108,8 +108,8 @@ SIGNS = {
             f"{signs.FAINT:g}",
             "the generator's loss is flat where it loses, as that of minimax is",
             "Take an objective that is not, model.objective=non-saturating or relativistic, and bound the "
-            "discriminator's slope, model.regulariser=r1+r2.",
-            (IN_PAIRS, *SLOWER),
+            "discriminator's slope, model.regulariser=r1+r2 (a translator's by a larger model.gamma).",
+            (IN_PAIRS, {"model.objective": "relativistic"}, *SLOWER),
             signs.vanishing_gradient,
         ),
         Known(
@@ -118,7 +118,8 @@ SIGNS = {
             f"the discriminator tells {signs.SURE:.0%} of pairs apart in each of {signs.LINES} lines",
             "it learns faster than the generator, or nothing bounds its slope",
             "Bound its slope, model.regulariser=r1+r2, more where that is done already, model.gamma=4; or let it learn "
-            "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1.",
+            "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1. A translator has model.gamma "
+            "alone: take four times as much.",
             (IN_PAIRS, *SLOWER),
             signs.discriminator_wins,
         ),
@@ -149,7 +150,8 @@ SIGNS = {
         Known(
             "codebook collapse",
             "vq-vae",
-            f"fewer than {signs.FEW:g} symbols are used, by perplexity",
+            f"fewer than {signs.FEW:g} symbols are used, by perplexity, and less than {signs.UNUSED:.0%} of the "
+            "codebook",
             "vectors that no code is near are never moved",
             "Let unused vectors be put where the data is, model.revive=true; else pull the encoder to the codebook "
             "more, model.commitment=1, or take a smaller training.lr.",

@@ -17,6 +17,7 @@ NARROW = 0.45  # of real examples that have a drawn one near them, well into a r
 EARLY = 0.4  # of a run, in which what is drawn need not be like data yet
 INEXACT = 1e-2  # of the range of x (standard deviations of rows), that an inverse is off
 FEW = 3.0  # symbols of a codebook, by perplexity
+UNUSED = 0.6  # of a codebook, however small
 SILENT = 0.05  # nats of KL, of all latent dimensions together
 MEMORY = 10 * LINES  # lines that a loss is remembered
 LOST = 0.8  # of what a loss had fallen by
@@ -96,6 +97,8 @@ def mode_collapse(lines: Lines, progress: float) -> str | None:
 def codebook_collapse(lines: Lines, progress: float) -> str | None:
     perplexity = [line.get("autoencoder.perplexity", math.inf) for line in lines[-BRIEF:]]
     if len(perplexity) < BRIEF or max(perplexity) >= FEW:
+        return None
+    if max(line.get("autoencoder.used", 0.0) for line in lines[-BRIEF:]) >= UNUSED:
         return None
     return f"for {BRIEF} lines of the log {perplexity[-1]:.1f} symbols are used, so codes say little of the data"
 

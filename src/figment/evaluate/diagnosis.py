@@ -99,7 +99,7 @@ def held(lines: Sequence[Mapping[str, Any]], progress: float) -> Iterator[tuple[
 def _looked_at(folder: RunFolder, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The log; with figures of what the published model draws, where it drew nothing while it learned and its data is
     still there."""
-    if not folder.model.exists() or any("drawn.spread" in line for line in lines):
+    if not lines or not folder.model.exists() or any("drawn.spread" in line for line in lines):
         return lines
     try:
         dataset = folder.read_run().data.build()

@@ -48,11 +48,11 @@ def attack(
     label = model.spec.label
     assert label is not None
     wanted = None if target is None else label.read(target)
+    through = None if purify is None else _purifier(scene, purify)
     if wanted is None:
         figures: dict[str, Any] = robustness(model, scene.dataset, way, n, scene.seed, scene.watch)
     else:
         figures = targeted(model, scene.dataset, way, wanted, n, scene.seed, scene.watch)
-    through = None if purify is None else _purifier(scene, purify)
     if through is not None:
         figures["purified"] = purified(
             model, through, scene.dataset, way, n, scene.seed, label=wanted, way=purification, watch=scene.watch
@@ -73,12 +73,13 @@ def attack(
 
 
 def _purifier(scene: Scene, run: str | Path) -> Any:
-    """The model of another run, of pictures like these. Raises UsageError."""
+    """The model of another run, of pictures like these. Raises UsageError, before anything is attacked."""
     through = load(run, scene.device)
     if through.spec.x != scene.model.spec.x:
         raise UsageError(
             f"{run} models other pictures ({through.spec.name}) than {scene.run} judges: train it on those."
         )
+    purifier(through, Purification())
     return through
 
 

@@ -46,11 +46,12 @@ def destination(run: Path, name: str, out: Path | None, parts: bool = False) -> 
     """Where the picture goes: `out`, else RUN-ACTION.png here; with `parts`, a folder will do. Raises UsageError,
     before any work is done, where that can be no picture or where nothing can be written."""
     out = out or Path(f"{run.resolve().name}-{name}.png")
-    if parts and not out.suffix:
-        return out
-    if out.suffix not in (".png", ".webp"):
+    folder = parts and not out.suffix
+    if not folder and out.suffix not in (".png", ".webp"):
         raise UsageError(f"--out {out}: a picture goes into a .png, a film into a .webp.")
-    if out.is_dir():
+    if folder and out.is_file():
+        raise UsageError(f"--out {out} is a file: name a folder, or a .png.")
+    if not folder and out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file.")
     there = next(parent for parent in out.absolute().parents if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -41,7 +41,9 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     """
     model = scene.model
     if not isinstance(model, CanDenoise):
-        raise UsageError(f"`strips` are of diffusion, and '{scene.model.config.kind}' adds no noise: take diffusion.")
+        raise UsageError(
+            f"`strips` are of diffusion, and '{scene.model.config.kind}' adds no noise to pictures: take diffusion."
+        )
     scene.require_pictures("strips")
     items = [read(scene, word) for word in list(words) or varied(scene, options.count)]
     spec, form = scene.model.spec, scene.model.spec.x

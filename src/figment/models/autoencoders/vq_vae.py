@@ -130,7 +130,8 @@ class VQVAE(Model, Learns, HasPrior, HasBound, CanEncode):
         distance = (z - e).square().sum(1).mean()
         self.observation.fit(batch.x, y.detach(), turn)
         share = self._follow(z.detach(), k, turn)
-        parts = {"nll": nll, "distance": distance, "perplexity": torch.special.entr(share).sum().exp()}
+        perplexity = torch.special.entr(share).sum().exp()
+        parts = {"nll": nll, "distance": distance, "perplexity": perplexity, "used": perplexity / len(share)}
         value = nll / self.spec.x.dimensions + self.config.commitment * distance
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
