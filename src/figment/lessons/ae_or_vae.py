@@ -13,6 +13,7 @@ from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import pictures, plate, points, rings
 
 STEPS = 1500
+QUICK: dict[str, Any] = {"training__optimiser": "muon", "training__lr": 5e-3}  # the prior is met in few steps
 SAMPLES = 1000
 SIDE, ROW = 9, 12  # pictures along a side of a decoded plane, and in a row of samples
 
@@ -20,8 +21,8 @@ SIDE, ROW = 9, 12  # pictures along a side of a decoded plane, and in a row of s
 def make(stage: Stage) -> Told:
     net = features_for(stage.dataset)
     kinds = {"ae": "autoencoder", "vae": "vae"}
-    flat = {name: Survey(stage.scene(f"{name}-2", kind, STEPS, model__latent=2)) for name, kind in kinds.items()}
-    deep = {name: Survey(stage.scene(name, kind, STEPS)) for name, kind in kinds.items()}
+    flat = {name: Survey(stage.scene(f"{name}-2", kind, STEPS, **QUICK, model__latent=2)) for name, kind in kinds.items()}
+    deep = {name: Survey(stage.scene(name, kind, STEPS, **QUICK)) for name, kind in kinds.items()}
     figures: dict[str, Any] = {
         name: {"two": measured(stage, flat[name], net), "many": measured(stage, deep[name], net)} for name in kinds
     }
