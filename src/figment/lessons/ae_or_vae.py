@@ -21,7 +21,8 @@ SIDE, ROW = 9, 12  # pictures along a side of a decoded plane, and in a row of s
 def make(stage: Stage) -> Told:
     net = features_for(stage.dataset)
     kinds = {"ae": "autoencoder", "vae": "vae"}
-    flat = {name: Survey(stage.scene(f"{name}-2", kind, STEPS, **QUICK, model__latent=2)) for name, kind in kinds.items()}
+    two = {**QUICK, "model__latent": 2}
+    flat = {name: Survey(stage.scene(f"{name}-2", kind, STEPS, **two)) for name, kind in kinds.items()}
     deep = {name: Survey(stage.scene(name, kind, STEPS, **QUICK)) for name, kind in kinds.items()}
     figures: dict[str, Any] = {
         name: {"two": measured(stage, flat[name], net), "many": measured(stage, deep[name], net)} for name in kinds
