@@ -24,7 +24,7 @@ BETWEEN, SHOWN, MEASURED = 6, 2, 100  # steps of the sampler between two times; 
 
 
 def make(stage: Stage) -> Told:
-    scene = stage.scene("diffusion", "diffusion", STEPS, model__schedule="cosine")
+    scene = stage.scene("diffusion-cosine", "diffusion", STEPS, model__schedule="cosine")
     return told(stage, scene.model)
 
 
