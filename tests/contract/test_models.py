@@ -225,10 +225,14 @@ def test_all_that_a_player_owns_moves_and_nothing_else(kind: str, form: str, tmp
             part.data.add_(torch.randn_like(part), alpha=0.1)
     session = Session(run, dataset, model, Processes())
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    own = [(part, [*part.parameters()]) for part in model.modules()]
+    frozen = [part for part, parameters in own if parameters and not any(p.requires_grad for p in parameters)]
+    statistics = [buffer.clone() for part in frozen for buffer in part.buffers()]
     for progress in (0.0, 0.3, 0.6, 0.9):
         session.take_step(progress)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for seat in session.seats for name in seat.parameters}
+    assert all(map(torch.equal, statistics, (buffer for part in frozen for buffer in part.buffers())))
     assert all(p.isfinite().all() for p in model.parameters())
     assert isinstance(model, Learns)
     names = [player.name for player in model.players()]

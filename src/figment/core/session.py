@@ -55,12 +55,13 @@ class Session:
 
     def __init__(self, run: Run, dataset: Dataset, model: Model, processes: Processes):
         self.run, self.dataset, self.model, self.processes = run, dataset, model, processes
-        model.to(processes.device).train()
+        model.to(processes.device)
         self.precision = resolve_precision(run.training.precision, processes.device, isinstance(model.spec.x, Image))
         self.seats = [Seat(player, model, run) for player in model.players()] if isinstance(model, Learns) else []
         owned = {id(p) for seat in self.seats for p in seat.parameters.values()}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in owned)
+        learning(model)
         self.order = Order(run.seed, dataset.train)
         self.clock = Clock(start=time.perf_counter())
         self.damping, self.scale, self.good = 1.0, 2.0**16 if self.precision == "fp16" else 1.0, 0
@@ -237,7 +238,7 @@ class Session:
             for seat in self.seats:
                 stack.enter_context(seat.average.applied())
             self.model.eval()
-            stack.callback(self.model.train)
+            stack.callback(learning, self.model)
             yield self.model
 
     def watch_held_out(self) -> float:
@@ -254,6 +255,14 @@ class Session:
             if self.best is None or value < self.best[0]:
                 self.best = (value, {k: v.detach().clone() for k, v in self.trained_tensors().items()})
         return value
+
+
+def learning(model: Model) -> None:
+    """Training mode, but for the parts of which nothing is learned: their statistics stay what they are."""
+    model.train()
+    for module in model.modules():
+        if (parameters := [*module.parameters()]) and not any(p.requires_grad for p in parameters):
+            module.eval()
 
 
 def mirror(x: Tensor, which: Tensor) -> Tensor:
