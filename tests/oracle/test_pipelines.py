@@ -126,6 +126,19 @@ def test_what_cannot_be_run_is_told(stable: Any, tmp_path: Path) -> None:
         use.load(other(text_encoder_2=["transformers", "CLIPTextModelWithProjection"]))
     with pytest.raises(UsageError, match="of my_code, which is not run"):
         use.load(other(scheduler=["my_code", "Mine"]))
+    with pytest.raises(UsageError, match="scheduler is a NoSuchScheduler"):
+        use.load(other(scheduler=["diffusers", "NoSuchScheduler"]))
+    with pytest.raises(UsageError, match="text_encoder is a AutoModel"):  # which would read pickles
+        use.load(other(text_encoder=["transformers", "AutoModel"]))
+    with pytest.raises(UsageError, match="has no scheduler"):
+        use.load(other(scheduler=[None, None]))
+    with pytest.raises(UsageError, match="no tokenizer and text_encoder"):
+        use.load(other(tokenizer=[None, None], text_encoder=[]))
+    wide = other()
+    (wide / "scheduler").unlink()
+    scheduler(prediction_type="flow_prediction").save_pretrained(wide / "scheduler")
+    with pytest.raises(UsageError, match="predicts flow_prediction"):
+        use.load(wide)
     empty = other()
     (empty / "unet").unlink()
     with pytest.raises(InvalidCheckpoint, match="unet cannot be read"):

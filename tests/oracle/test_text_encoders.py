@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from figment.core.data import Image, Spec
 from figment.core.errors import UsageError
@@ -71,3 +72,11 @@ def test_a_model_listens_to_a_borrowed_encoder(folder: Path) -> None:
 def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Hugging Face text encoder can be read there"):
         built(tmp_path / "none")
+
+
+def test_pickled_weights_are_not_read(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(UsageError, match="no Hugging Face text encoder can be read there"):
+        built(folder)

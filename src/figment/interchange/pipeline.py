@@ -27,6 +27,7 @@ from figment.models.diffusion.transition import Transition
 
 NETWORKS = ("UNet2DModel", "UNet2DConditionModel")
 USED = ("unet", "vae", "scheduler", "tokenizer", "text_encoder")
+LEARNED = ("unet", "vae", "text_encoder")
 IDLE = ("safety_checker", "feature_extractor", "image_encoder")
 PREDICTIONS: dict[str, PredictionName] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 LETTERS = 400  # bytes of a prompt; an encoder of 77 tokens reads no more
@@ -46,29 +47,48 @@ def read(folder: Path) -> Pipeline:
     Weights are safetensors only. Raises UsageError where it is of another make, InvalidCheckpoint where parts are
     missing or damaged.
     """
-    parts = {name: made for name, made in read_json(folder / "model_index.json").items() if isinstance(made, list)}
+    index = read_json(folder / "model_index.json")
+    parts = {name: made for name, made in index.items() if isinstance(made, list) and len(made) == 2}
     network = parts.get("unet", [None, None])[1]
     if network not in NETWORKS or (strange := [name for name in parts if name not in USED + IDLE and parts[name][1]]):
         of = f"its parts {', '.join(strange)}" if network in NETWORKS else "its network"
         raise UsageError(f"{folder}: {of} cannot be used. Pipelines of {' or '.join(NETWORKS)} can, with one encoder.")
     opened = {name: _opened(folder, name, *parts[name]) for name in USED if parts.get(name, [None, None])[1]}
-    schedule = opened["scheduler"]
-    if not isinstance(getattr(schedule, "betas", None), Tensor):
-        raise UsageError(f"{folder}: its scheduler {type(schedule).__name__} has no betas to read.")
+    if obstacle := _obstacle(opened):
+        raise UsageError(f"{folder}: {obstacle}")
     return Pipeline(folder, _Denoiser(folder.name, opened), opened.get("vae"))
 
 
+def _obstacle(parts: Mapping[str, Any]) -> str | None:
+    """What keeps these parts from being run together."""
+    schedule, config = parts.get("scheduler"), parts["unet"].config
+    if not isinstance(getattr(schedule, "betas", None), Tensor):
+        return f"its scheduler {type(schedule).__name__} has no betas to read." if schedule else "it has no scheduler."
+    if (predicts := schedule.config.get("prediction_type")) not in PREDICTIONS:  # type: ignore[union-attr]
+        return f"its network predicts {predicts}, and only {', '.join(PREDICTIONS)} can be read."
+    if config.in_channels != config.out_channels:
+        return f"its network makes {config.out_channels} channels of {config.in_channels}, and is to make as many."
+    if "encoder_hid_dim" in config and not {"tokenizer", "text_encoder"} <= parts.keys():
+        return "its network is told texts, and it has no tokenizer and text_encoder."
+    return None
+
+
 def _opened(folder: Path, name: str, library: str, made: str) -> Any:
-    """A part, as its own library reads it."""
+    """A part, as its own library reads it: no pickles, and no code of the folder's."""
     if library not in ("diffusers", "transformers"):
         raise UsageError(f"{folder}: {name} is of {library}, which is not run.")
     try:
-        kind = getattr(import_module(library), made)
+        kind = getattr(import_module(library), made, None)
     except ImportError:
         raise UsageError(f"this pipeline needs {library}: pip install 'figment[diffusers,text]'") from None
-    weights = {"use_safetensors": True} if issubclass(kind, nn.Module) else {}
+    if not isinstance(kind, type) or issubclass(kind, nn.Module) != (name in LEARNED):
+        raise UsageError(f"{folder}: its {name} is a {made}, which the {library} installed here cannot read as one.")
+    if not (folder / name).is_dir():
+        raise InvalidCheckpoint(f"{folder / name} cannot be read: there is no such folder.")
+    weights = {"use_safetensors": True} if name in LEARNED else {}
+    code = {"trust_remote_code": False} if library == "transformers" else {}
     try:
-        part = kind.from_pretrained(folder / name, local_files_only=True, **weights)
+        part = kind.from_pretrained(folder / name, local_files_only=True, **weights, **code)
     except (OSError, ValueError, RuntimeError) as error:
         raise InvalidCheckpoint(f"{folder / name} cannot be read: {str(error).splitlines()[0]}") from None
     return part.eval().requires_grad_(False) if isinstance(part, nn.Module) else part

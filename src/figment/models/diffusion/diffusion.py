@@ -270,7 +270,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
     def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.text is None or "text" not in c or c["text"].is_floating_point():
             return dict(c)
-        return {**c, "text": self.text(c["text"])}
+        return {**c, "text": self.text(c["text"].to(self.device))}
 
     def _told(self, c: Mapping[str, Tensor], like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """What the network hears of the conditions: an embedding `(B, E)`, and the words `(B, L, W)` of texts."""

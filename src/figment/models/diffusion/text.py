@@ -72,17 +72,19 @@ class BorrowedReader(nn.Module):
 
 
 def _opened(folder: str) -> tuple[Any, Any]:
-    """The tokenizer and the text encoder of a folder, frozen. Raises UsageError."""
+    """The tokenizer and the text encoder of a folder, frozen: no pickles, and no code of the folder's. Raises
+    UsageError."""
     try:
         transformers = import_module("transformers")
     except ImportError:
         raise UsageError("model.encoder needs transformers: pip install 'figment[text]'") from None
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safely)
+        config = transformers.AutoConfig.from_pretrained(folder, **safely)
         kind = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "t5": "T5EncoderModel"}
         model = getattr(transformers, kind.get(config.model_type, "AutoModel"))
-        encoder = model.from_pretrained(folder, local_files_only=True)
+        encoder = model.from_pretrained(folder, use_safetensors=True, **safely)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"model.encoder={folder}: no Hugging Face text encoder can be read there: {reason}") from None
