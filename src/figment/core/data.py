@@ -20,15 +20,12 @@ from figment.core.text import Tokens
 FORMAT = 1
 
 
-class Image(Config):
-    """Pictures `(B, C, H, W)` in [-1, 1], made from 8-bit pixels; `binary` where only black and white occur."""
+class Grid(Config):
+    """Numbers of places `(B, C, H, W)`; abstract."""
 
-    kind: Literal["image"] = "image"
     channels: int = pydantic.Field(ge=1)
     height: int = pydantic.Field(ge=1)
     width: int = pydantic.Field(ge=1)
-    levels: int = 256
-    binary: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -37,6 +34,14 @@ class Image(Config):
     @property
     def dimensions(self) -> int:
         return self.channels * self.height * self.width
+
+
+class Image(Grid):
+    """Pictures `(B, C, H, W)` in [-1, 1], made from 8-bit pixels; `binary` where only black and white occur."""
+
+    kind: Literal["image"] = "image"
+    levels: int = 256
+    binary: bool = False
 
     def to_model(self, stored: np.ndarray) -> Tensor:
         """uint8 `(B, C, H, W)` -> float `(B, C, H, W)` in [-1, 1]."""
@@ -78,21 +83,10 @@ class Vector(Config):
         return rows.astype(np.float32)
 
 
-class Latent(Config):
+class Latent(Grid):
     """Codes of pictures `(B, c, h, w)`, standardised: what a model of a second stage learns."""
 
     kind: Literal["latent"] = "latent"
-    channels: int = pydantic.Field(ge=1)
-    height: int = pydantic.Field(ge=1)
-    width: int = pydantic.Field(ge=1)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.height, self.width)
-
-    @property
-    def dimensions(self) -> int:
-        return self.channels * self.height * self.width
 
     def to_model(self, stored: np.ndarray) -> Tensor:
         """Codes as they are."""
