@@ -107,6 +107,8 @@ def test_what_cannot_be_translated_says_why(figment: Any, tmp_path: Path) -> Non
     run = trained("super-resolution", "digits", tmp_path / "run", **{"model.scale": 8})
     code, _, err = figment("translate", run, "digits.png", "--direction", "A-to-B")
     assert (code, "one way only" in err) == (2, True)
+    code, _, err = figment("translate", run, "digits.png", "--strength", 0.5, "--direction", "A-to-B")
+    assert (code, "not with --strength" in err) == (2, True)
     PIL.Image.new("L", (2000, 600)).save("large.png")
     code, _, err = figment("translate", run, "large.png")
     assert (code, "16000x4800, more than 64 Mpx" in err) == (3, True)

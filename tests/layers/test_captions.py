@@ -95,6 +95,9 @@ def test_parquet_with_captions(tmp_path: Path, folder: Path) -> None:
     part = data.parse(str(tmp_path / "a.parquet")).build().spec.text
     assert part is not None
     assert set(part.examples) <= set(rows["text"])
+    silent = arrow.table({**rows, "text": arrow.array([None] * len(TEXTS), arrow.string())})
+    parquet.write_table(silent, tmp_path / "b.parquet")
+    assert data.parse(str(tmp_path / "b.parquet")).build().spec.text is None
 
 
 def test_one_of_several_captions_is_drawn_at_each_step(folder: Path) -> None:

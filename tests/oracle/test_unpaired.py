@@ -74,6 +74,9 @@ def test_both_come_to_one_size_and_are_told_apart(tmp_path: Path) -> None:
 
 def test_drawn_faces_with_glasses_and_others_without() -> None:
     dataset = parse("faces:glasses", {"count": 64}).build()
+    assert check(parse("faces:glasses", {"count": 64}))["captions"]["pictures"] == sum(
+        map(len, dataset.splits.values())
+    )
     batch = dataset.train.gather(np.arange(len(dataset.train)))
     worn, bare = (batch.c[key][:, COLUMN["glasses"]] for key in ("attributes", "other_attributes"))
     assert (worn > 0).all()

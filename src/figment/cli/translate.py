@@ -41,6 +41,8 @@ def translate(
     options = {key.removeprefix("sampling."): value for key, value in parse_assignments(settings or []).items()}
     if strength is None and (options or label or prompt):
         raise UsageError(f"{', '.join(options) or '--label and --prompt'}: only with --strength, which diffusion has.")
+    if strength is not None and direction is not None:
+        raise UsageError("--direction: not with --strength, which makes pictures into others of one kind.")
     model = load(run, _device(device))
     with counting("translating", count_of(given)) as progress:
         recipe = {"run": run.name, "weights": weights_of(run)}

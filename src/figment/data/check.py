@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,12 @@ def _stored(data: Dataset) -> Iterator[Split]:
         yield from (split.a, split.b) if isinstance(split, UnpairedSplit) else (split,)
 
 
+def _told(data: Dataset) -> Iterator[Mapping[str, np.ndarray]]:
+    """What is stored of the examples of each split, beside x."""
+    for split in data.splits.values():
+        yield (split.b if isinstance(split, UnpairedSplit) else split).c  # type: ignore[attr-defined]
+
+
 def _pictures(config: PictureConfig) -> dict[str, Any]:
     source = config.source()
     survey = config.survey(source)
@@ -117,9 +123,8 @@ def _trained(data: Dataset) -> dict[str, Any]:
     """What training would make of it."""
     label, factors = data.spec.label, data.spec.c.get("attributes")
     counts = np.zeros(label.count if label else 0, np.int64)
-    for split in data.splits.values():
-        own = split.b if isinstance(split, UnpairedSplit) else split
-        counts += np.bincount(own.c["label"], minlength=len(counts)) if label else 0  # type: ignore[attr-defined]
+    for told in _told(data):
+        counts += np.bincount(told["label"], minlength=len(counts)) if label else 0
     return {
         "labels": dict(zip(label.names, counts.tolist())) if label else {},
         "attributes": {f.name: list(f.levels) for f in factors.factors} if isinstance(factors, Factors) else {},
@@ -136,7 +141,7 @@ def _captions(data: Dataset) -> dict[str, Any] | None:
     part = data.spec.text
     if part is None:
         return None
-    there = np.concatenate([split.c["text"].any(2).sum(1) for split in data.splits.values()])  # type: ignore[attr-defined]
+    there = np.concatenate([told["text"].any(2).sum(1) for told in _told(data)])
     return {
         "pictures": int((there > 0).sum()),
         "most": int(there.max()),

@@ -208,7 +208,8 @@ def table(
             notes.append(f"The split '{name}' has rows without a label and is left out.")
             split = np.where(split == name, UNUSED, split)
     captions = [listed(text)[:MOST] for text in told or ()]
-    return Source(title, fingerprint, blocks, split, label, classes, read, describe, tuple(notes), captions=captions)
+    said = captions if any(captions) else ()
+    return Source(title, fingerprint, blocks, split, label, classes, read, describe, tuple(notes), captions=said)
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:

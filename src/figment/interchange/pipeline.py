@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import isclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
@@ -78,10 +79,11 @@ def _opened(folder: Path, name: str, library: str, made: str) -> Any:
     if library not in ("diffusers", "transformers"):
         raise UsageError(f"{folder}: {name} is of {library}, which is not run.")
     try:
-        kind = getattr(import_module(library), made, None)
+        kind: Any = getattr(import_module(library), made, None)
     except ImportError:
         raise UsageError(f"this pipeline needs {library}: pip install 'figment[diffusers,text]'") from None
-    if not isinstance(kind, type) or issubclass(kind, nn.Module) != (name in LEARNED):
+    fits = isclass(kind) and issubclass(kind, nn.Module) == (name in LEARNED)
+    if not fits:
         raise UsageError(f"{folder}: its {name} is a {made}, which the {library} installed here cannot read as one.")
     if not (folder / name).is_dir():
         raise InvalidCheckpoint(f"{folder / name} cannot be read: there is no such folder.")
