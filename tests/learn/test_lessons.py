@@ -54,6 +54,7 @@ MUST = {
     "mu-or-noise": ("same posterior mean", "better than predicting mu"),
     "learned-variance": ("more tightly", "not touch the mean", "falls for ever", "whole divergence"),
     "bound-terms": ("negative", "from N(0, I)", "eight bits"),
+    "prompts": ("digit and colour", "leaves it out"),
     "guidance": ("read as the label", "At weight 2", "covered"),
     "noising": ("one jump", "ends in noise", "does not", "reach it", "variance 1"),
     "sampler-steps": ("ever less so", "adds noise", "a quarter"),
