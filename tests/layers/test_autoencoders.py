@@ -16,8 +16,10 @@ from figment.core.model import Budget, ModelConfig, Turn, density
 from figment.core.noise import Noise
 from figment.core.stages import FirstStage, fingerprint
 from figment.models.autoencoders.autoencoder import AutoencoderConfig
+from figment.models.autoencoders.kl_autoencoder import KLAutoencoderConfig
 from figment.models.autoencoders.vae import VAE, VAEConfig
 from figment.models.autoencoders.with_prior import WithPrior, WithPriorConfig
+from figment.models.diffusion.latent import LatentDiffusionConfig
 from figment.nn.convolution import Decoder, Encoder
 
 LABELS = {"label": Classes(names=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))}
@@ -171,3 +173,10 @@ def test_the_one_dial_reaches_the_first_stage():
     config = WithPriorConfig().override({"size": "base", "first.latent": 7})
     assert isinstance(config.first, AutoencoderConfig)
     assert (config.first.size, config.first.latent) == ("base", 7)
+
+
+def test_a_single_code_of_one_place_has_no_spread_to_divide_by():
+    data = dataset((1, 8, 8))
+    model = LatentDiffusionConfig(size="tiny", first=KLAutoencoderConfig(size="tiny", halvings=3)).build(data.spec)
+    assert model.loss(data.train.gather(np.arange(1)), Turn(0, 0.0)).value.isfinite()
+    assert (model.spread == 1).all()

@@ -130,7 +130,7 @@ def _write(model: Model, graph: Graph, path: Path) -> dict[str, Any]:
                     dynamo=True,
                     verbose=False,
                 )
-        except (ImportError, ModuleNotFoundError):
+        except ImportError:
             raise UsageError("this needs onnx: pip install 'figment[onnx]'") from None
         except torch.onnx.errors.OnnxExporterError as error:
             raise UsageError(f"ONNX cannot say what {graph.name} of this model does: {_reason(error)}") from None

@@ -115,6 +115,7 @@ class LatentDiffusion(Model, Learns, HasSampling, Coded):
 
     Sampling: ClassVar[type[Choices]] = Choices
     invertible = {"sampler": "heun", "steps": 50}
+    training_only = ("denoiser.proposal",)
     config: LatentDiffusionConfig
     mean: Tensor
     spread: Tensor
@@ -135,7 +136,8 @@ class LatentDiffusion(Model, Learns, HasSampling, Coded):
             if turn.count == 0:
                 mean = turn.mean(z.mean((0, 2, 3), keepdim=True)[0])
                 self.mean.copy_(mean)
-                self.spread.copy_(turn.mean((z - mean).square().mean((0, 2, 3), keepdim=True)[0]).sqrt())
+                variance = turn.mean((z - mean).square().mean((0, 2, 3), keepdim=True)[0])
+                self.spread.copy_(torch.where(variance > 0, variance, 1.0).sqrt())  # of one number there is none
         return self.denoiser.loss(replace(batch, x=(z - self.mean) / self.spread), turn)
 
     def to_codes(self, x: Tensor) -> Tensor:
