@@ -12,14 +12,15 @@ from torch import Tensor
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec
 from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelConfig, Player, Turn
-from figment.models.adversarial.objectives import OBJECTIVES, accuracy
-from figment.models.adversarial.regularisers import squared_slope
+from figment.models.adversarial.objectives import OBJECTIVES
+from figment.models.adversarial.patches import judged, opinion
 from figment.models.autoencoders.likelihoods import kl_by_dimension, reparametrise
 from figment.nn.backbone import CONVOLUTION
 from figment.nn.convolution import Decoder, Encoder
 from figment.nn.features import perceptual_distance, shipped
 from figment.nn.patch import PatchDiscriminator
 
+GAME = OBJECTIVES["relativistic"]
 GAMMA, LAZY = 0.1, 8  # strength of the penalty on the discriminator's slope, and updates between two of them
 RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
 BEGINS = 0.7  # share of the run after which the discriminator plays: before, blur says more than texture
@@ -87,25 +88,15 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
             parts["perceptual"] = perceptual_distance(self.seen, y, batch.x).mean()
             value = value + self.config.perceptual * parts["perceptual"]
         if self.discriminator is not None and turn.progress >= BEGINS:
-            with torch.no_grad():
-                real = self.discriminator(batch.x)
-            parts["opinion"] = OBJECTIVES["relativistic"].generator_loss(real, self.discriminator(y))
+            parts["opinion"] = opinion(GAME, self.discriminator, batch.x, y)
             value = value + self.config.adversarial * parts["opinion"]
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
     def judged(self, batch: Batch, turn: Turn) -> Loss:
-        """L_D, plus on every eighth turn, with weight 8, (gamma / 2) |d sum D / dx|^2 a patch, of both kinds."""
         assert self.discriminator is not None
-        penalised = turn.count % LAZY == 0 and torch.is_grad_enabled()
         with torch.no_grad():
             y = self.decode(self.encode(batch.x, {}), {})
-        both = torch.cat([batch.x, y]).requires_grad_(penalised)
-        logits = self.discriminator(both)
-        loss = OBJECTIVES["relativistic"].discriminator_loss(*logits.chunk(2))
-        if penalised:
-            slope = squared_slope(logits.flatten(1).sum(1), both).mean() / logits[0].numel()
-            loss = loss + LAZY * GAMMA / 2 * slope
-        return Loss(loss, {"accuracy": accuracy(*logits.detach().chunk(2))})
+        return judged(GAME, self.discriminator, batch.x, y, turn, gamma=GAMMA, lazy=LAZY)
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), each `(B, c, h, w)`."""

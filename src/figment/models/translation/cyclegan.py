@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from figment.core.data import Batch, Image, Spec
 from figment.core.errors import UsageError
 from figment.core.model import CanTranslate, HasDirections, Learns, Loss, Model, Player, Turn
+from figment.models.adversarial.patches import PatchesConfig
 from figment.models.translation.network import Change, unet_for
-from figment.models.translation.patches import PatchesConfig
 from figment.models.translation.pool import Pool
 from figment.nn.patch import PatchDiscriminator
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from figment.core.data import Batch, Spec
 from figment.core.model import HasPairs, Learns, Loss, Model, Player, Turn
-from figment.models.translation.patches import Judge, PatchesConfig
+from figment.models.adversarial.patches import Judge, PatchesConfig
 from figment.nn.patch import PatchDiscriminator
 
 

@@ -1,4 +1,4 @@
-"""What networks that turn pictures into others share: their sizes, and the game against a discriminator of patches."""
+"""The game against a discriminator of patches, and what networks that turn pictures into others by it share."""
 
 from __future__ import annotations
 
@@ -16,6 +16,27 @@ from figment.models.adversarial.objectives import OBJECTIVES, Name, Objective, a
 from figment.models.adversarial.regularisers import squared_slope
 
 Judge = Callable[[Tensor], Tensor]  # pictures (B, C, H, W) -> logits (B, h, w) of their patches
+
+
+def judged(game: Objective, judge: Judge, real: Tensor, fake: Tensor, turn: Turn, *, gamma: float, lazy: int) -> Loss:
+    """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
+    (gamma / 2) |d sum D / dx|^2 a patch, of both kinds."""
+    penalised = gamma > 0 and turn.count % lazy == 0 and torch.is_grad_enabled()
+    x = torch.cat([real, fake]).requires_grad_(penalised)
+    logits = judge(x)
+    of_real, of_fake = logits.chunk(2)
+    value, parts = game.discriminator_loss(of_real, of_fake), {"accuracy": accuracy(of_real, of_fake)}
+    if penalised:
+        parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / logits[0].numel()
+        value = value + lazy * gamma / 2 * parts["slope"]
+    return Loss(value, {name: part.detach() for name, part in parts.items()})
+
+
+def opinion(game: Objective, judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
+    """The generator's loss L_G of what it made `(B, C, H, W)`, beside real pictures."""
+    with torch.no_grad():
+        beside = judge(real)
+    return game.generator_loss(beside, judge(fake))
 
 
 class PatchesConfig(ModelConfig):
@@ -43,20 +64,9 @@ class PatchesConfig(ModelConfig):
         return OBJECTIVES[self.objective]
 
     def judged(self, judge: Judge, real: Tensor, fake: Tensor, turn: Turn) -> Loss:
-        """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
-        (gamma / 2) |d sum D / dx|^2 a patch."""
-        penalised = self.gamma > 0 and turn.count % self.lazy == 0 and torch.is_grad_enabled()
-        x = torch.cat([real, fake]).requires_grad_(penalised)
-        logits = judge(x)
-        of_real, of_fake = logits.chunk(2)
-        value, parts = self.game.discriminator_loss(of_real, of_fake), {"accuracy": accuracy(of_real, of_fake)}
-        if penalised:
-            parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / logits[0].numel()
-            value = value + self.lazy * self.gamma / 2 * parts["slope"]
-        return Loss(value, {name: part.detach() for name, part in parts.items()})
+        """L_D by these settings."""
+        return judged(self.game, judge, real, fake, turn, gamma=self.gamma, lazy=self.lazy)
 
     def opinion(self, judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
-        """The generator's loss L_G of what it made `(B, C, H, W)`, beside real pictures."""
-        with torch.no_grad():
-            beside = judge(real)
-        return self.game.generator_loss(beside, judge(fake))
+        """L_G by these settings."""
+        return opinion(self.game, judge, real, fake)
