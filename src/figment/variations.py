@@ -48,7 +48,7 @@ def vary(
     said = {"strength": strength, "label": label, "prompt": prompt, "seed": seed, "sampling": dict(options or {})}
 
     def redrawn(data: bytes | None) -> PIL.Image.Image:
-        x = form.to_model(picture(data, form.shape)[None]).to(model.device)
+        x = form.to_model(picture(data, form.shape)[None].copy()).to(model.device)
         with autocast(resolve_precision("auto", model.device, pictures=True), model.device), torch.no_grad():
             y = ways.vary(x, strength, c, Noise(seed, range(1), device=model.device))
         return grid(form.to_user(y.float()), scale=1)
