@@ -43,8 +43,6 @@ def translate(
         raise UsageError(f"{', '.join(options) or '--label and --prompt'}: only with --strength, which diffusion has.")
     if strength is not None and direction is not None:
         raise UsageError("--direction: not with --strength, which makes pictures into others of one kind.")
-    if strength is not None and direction is not None:
-        raise UsageError("--direction is of cyclegan, which has no --strength: leave one of them out.")
     model = load(run, _device(device))
     with counting("translating", count_of(given)) as progress:
         recipe = {"run": run.name, "weights": weights_of(run)}
