@@ -50,8 +50,8 @@ class Lesson:
     """One idea of the decks, shown by one command.
 
     `source` says where it is taught, `teaches` what, in a sentence. `data` is what it is shown on unless asked
-    otherwise (None: it needs none); `needs` are those of `pictures`, `labels`, `attributes`, `points` (of a plane) it
-    cannot do without.
+    otherwise (None: it needs none); `needs` are those of `pictures`, `colours`, `labels`, `attributes`, `points` (of a
+    plane), `pairs` (of pictures), `two kinds` (of them) it cannot do without.
     """
 
     name: str
@@ -64,7 +64,8 @@ class Lesson:
 
 
 class Stage:
-    """What a lesson works with: a data set, and models that are trained on it when asked for and kept in `runs`."""
+    """What a lesson works with: a data set, with settings `options`, and models that are trained on it when asked for
+    and kept in `runs`."""
 
     def __init__(
         self,
@@ -75,7 +76,9 @@ class Stage:
         effort: float = 1.0,
         watch: Callable[[str], Watch] | None = None,
         announce: Callable[[str], None] | None = None,
+        options: Mapping[str, Any] | None = None,
     ):
+        self.options = dict(options or {})
         self.data, self.runs, self.seed, self.effort = data, runs, seed, effort
         self.say = announce or (lambda line: None)
         self._watch = watch
@@ -84,10 +87,17 @@ class Stage:
     @cached_property
     def dataset(self) -> Dataset:
         assert self.data is not None
-        dataset = parse(self.data).build()
+        dataset = parse(self.data, self.options).build()
         for note in dataset.notes:
             self.say(note)
         return dataset
+
+    def on(self, data: str, **options: Any) -> Stage:
+        """The same stage with other data."""
+        other = Stage(data, self.runs, seed=self.seed, effort=self.effort, watch=self._watch, announce=self.say,
+                      options=options)  # fmt: skip
+        other.used = self.used
+        return other
 
     @property
     def form(self) -> Image:
@@ -105,9 +115,12 @@ class Stage:
         spec = self.dataset.spec
         there = {
             "pictures": isinstance(spec.x, Image),
+            "colours": isinstance(spec.x, Image) and spec.x.channels == 3,
             "labels": spec.label is not None,
             "attributes": "attributes" in spec.c,
             "points": spec.x.shape == (2,),
+            "pairs": "image" in spec.c,
+            "two kinds": "other" in spec.c,
         }
         missing = [need for need in lesson.needs if not there[need]]
         if missing:
@@ -129,9 +142,10 @@ class Stage:
         overrides = {key.replace("__", "."): value for key, value in settings.items()}
         size = "small" if self.pixels <= 4 * SMALL else "tiny"
         defaults = {"model.size": size, "model.conditional": False, "training.steps": self.steps(steps)}
+        defaults |= {f"data.{key}": value for key, value in self.options.items()}
         value = plan(kind, str(self.data), seed=self.seed, overrides={**defaults, **overrides})
-        folder = self.runs / f"{name}-{self.dataset.spec.name}"
-        self.used[name] = str(folder)
+        folder = self.runs / f"{name}-{self.dataset.spec.name.replace(':', '-')}"
+        self.used[folder.name] = str(folder)
         watch = self._watch(name) if self._watch else None
         return Scene(execute(value, folder, resume=True, watch=watch).path, seed=self.seed)
 
