@@ -105,8 +105,9 @@ class Codec:
             if label is None:
                 label = torch.full((count,), self.spec.label.count, device=self.device)
             mixed["label"] = label if label.is_floating_point() else self.spec.label.soft(label)
-        if self.spec.text is not None:
-            mixed.setdefault("text", torch.zeros(count, self.spec.text.length, dtype=torch.int64, device=self.device))
+        if self.spec.text is None:
+            return mixed
+        mixed.setdefault("text", torch.zeros(count, self.spec.text.length, dtype=torch.int64, device=self.device))
         return self._model.prepared(mixed)
 
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Code:
