@@ -87,6 +87,7 @@ MAY = {
         "explorer",
         "pictures",
         "planning",
+        "translations",
         "use",
         "workbench",
     },
