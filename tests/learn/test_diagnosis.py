@@ -12,7 +12,7 @@ from benchmarks.diagnosis import BROKEN, HEALTHY, Case, diagnosed, right
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(900)]
 
 SEED = 3  # of no run that limits were chosen on
-QUICK = {"posterior collapse", "divergence", "NaN", "checkerboard"}
+QUICK = {"posterior collapse", "NaN", "checkerboard"}
 
 
 def cases(given: tuple[Case, ...], quick: set[str]) -> Iterator[Any]:
