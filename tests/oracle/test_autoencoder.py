@@ -112,7 +112,7 @@ def test_ordered_codes_are_cut_at_every_length_alike_in_the_logarithm() -> None:
     torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("network", ["deep", "shallow", "linear"])
+@pytest.mark.parametrize("network", ["deep", "plain", "shallow", "linear"])
 @pytest.mark.parametrize("regulariser", ["none", "denoising", "contractive", "sparse", "ordered"])
 def test_every_network_learns_with_every_regulariser(network: str, regulariser: str) -> None:
     model, x = autoencoder(network=network, regulariser=regulariser), torch.randn(16, *SPEC.x.shape)

@@ -32,9 +32,10 @@ class AutoencoderConfig(ModelConfig):
     latent: int | None = pydantic.Field(None, ge=1, le=4096, description="dimensions of the code (None: 2 sqrt(D))")
     width: int | None = pydantic.Field(None, ge=4, le=4096, description="channels at full size (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks a level (None: by size)")
-    network: Literal["deep", "shallow", "linear"] = pydantic.Field(
+    network: Literal["deep", "plain", "shallow", "linear"] = pydantic.Field(
         "deep",
-        description="shallow: one sigmoid layer, weights tied; linear: one without, which finds the principal axes",
+        description="deep: convolutions for pictures; plain: dense layers; shallow: one sigmoid layer, weights tied; "
+        "linear: one without, which finds the principal axes",
     )
     regulariser: Literal["none", "denoising", "contractive", "sparse", "ordered"] = pydantic.Field(
         "none",
@@ -68,7 +69,7 @@ class AutoencoderConfig(ModelConfig):
 
     def build(self, spec: Spec) -> Autoencoder:
         spec = self.adapt(spec)
-        width, blocks = width_and_blocks(spec.x.shape, self.size)
+        width, blocks = width_and_blocks(spec.x.shape, self.size, self.network == "plain")
         latent = self.latent or default_latent(spec.x.dimensions)
         if self.active is not None and self.active > latent:
             raise UsageError(f"model.active={self.active} of {latent} numbers cannot be kept: lower it.")
@@ -104,10 +105,12 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
         if config.regulariser == "contractive":
             self.register_buffer("scale", torch.ones(()))
         shape, d = spec.x.shape, config.latent
-        self.layer = None if config.network == "deep" else TiedLayer(shape, d, sigmoid=config.network == "shallow")
+        tied = config.network in ("shallow", "linear")
+        self.layer = TiedLayer(shape, d, sigmoid=config.network == "shallow") if tied else None
         if self.layer is None:
-            self.encoder = encoder_for(shape, d, config.width, config.blocks)
-            self.decoder = decoder_for(d, shape, config.width, config.blocks)
+            build = {"width": config.width, "blocks": config.blocks, "plain": config.network == "plain"}
+            self.encoder = encoder_for(shape, d, **build)
+            self.decoder = decoder_for(d, shape, **build)
 
     def players(self) -> Sequence[Player]:
         return [Player("autoencoder", list(self.children()), self.loss)]
