@@ -153,18 +153,19 @@ def _text(figures: dict[str, Any]) -> str:
 TEXT = """
 Above, every dot is a picture of the data at the two numbers it is encoded to. The plain autoencoder was asked for good
 pictures back and for nothing else, so it scatters its codes as it likes (their deviation is {ae_two_spread:.1f}), with
-gaps between them, and with much room for some kinds of thing and little for others. Nobody says where to draw a new code from. Taken evenly from the box around them, {ae_two_gaps:.0%}
-of the codes lie in a gap: farther from every training code than 95 % of held-out codes are.
+gaps between them, and with much room for some kinds of thing and little for others. Nobody says where to draw a new
+code from. Taken evenly from the box around them, {ae_two_gaps:.0%} of the codes lie in a gap: farther from every
+training code than 95 % of held-out codes are.
 
 The variational autoencoder paid for every nat by which a code's distribution strays from N(0, I). Its codes lie where
 the prior is, and touch each other; {vae_two_gaps:.0%} of codes drawn from the prior lie in a gap.
 
 In the middle is what the decoders make of such codes: a Fréchet distance to held-out data of {ae_two_frechet:.1f} for
 the box and {vae_two_frechet:.1f} for the prior, where two halves of real data are {vae_two_floor:.1f} apart. Both are
-far, for two numbers keep little, and where there are only two, codes leave little room for a box to be empty. With {latents} numbers, below, {ae_many_gaps:.0%} of the box is gap:
-a box has far more room than codes have places in it. Its pictures are at {ae_many_frechet:.1f} and cover
-{ae_many_coverage:.0%} of held-out data; those of the prior are at {vae_many_frechet:.1f} and cover
-{vae_many_coverage:.0%}.
+far: two numbers keep little, and leave a box little room to be empty. With {latents} numbers, below,
+{ae_many_gaps:.0%} of the box is gap: a box has far more room than codes have places in it. Its pictures are at
+{ae_many_frechet:.1f} and cover {ae_many_coverage:.0%} of held-out data; those of the prior are at
+{vae_many_frechet:.1f} and cover {vae_many_coverage:.0%}.
 """
 
 LESSON = Lesson(
