@@ -108,9 +108,9 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
         tied = config.network in ("shallow", "linear")
         self.layer = TiedLayer(shape, d, sigmoid=config.network == "shallow") if tied else None
         if self.layer is None:
-            build = {"width": config.width, "blocks": config.blocks, "plain": config.network == "plain"}
-            self.encoder = encoder_for(shape, d, **build)
-            self.decoder = decoder_for(d, shape, **build)
+            plain = config.network == "plain"
+            self.encoder = encoder_for(shape, d, config.width, config.blocks, plain=plain)
+            self.decoder = decoder_for(d, shape, config.width, config.blocks, plain=plain)
 
     def players(self) -> Sequence[Player]:
         return [Player("autoencoder", list(self.children()), self.loss)]
