@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rows": {"lr": 1e-3},
     },
     "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 16, "lr": 1e-3}},
-    "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 8, "lr": 1e-3, "betas": (0.5, 0.99)}},
+    "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 4, "lr": 1e-3, "betas": (0.5, 0.99)}},
     "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
     "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
     "classifier": {"model": {"kind": "classifier"}, "training": {"batch": 64, "lr": 1e-3}},

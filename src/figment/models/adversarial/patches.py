@@ -18,16 +18,28 @@ from figment.models.adversarial.regularisers import squared_slope
 Judge = Callable[[Tensor], Tensor]  # pictures (B, C, H, W) -> logits (B, h, w) of their patches
 
 
-def judged(game: Objective, judge: Judge, real: Tensor, fake: Tensor, turn: Turn, *, gamma: float, lazy: int) -> Loss:
+def judged(
+    game: Objective,
+    judge: Judge,
+    real: Tensor,
+    fake: Tensor,
+    turn: Turn,
+    *,
+    gamma: float,
+    lazy: int,
+    whole: bool = False,
+) -> Loss:
     """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
-    (gamma / 2) |d sum D / dx|^2 a patch, of both kinds."""
+    (gamma / 2) |d sum D / dx|^2 a patch, of both kinds; where patches see the `whole` picture and agree,
+    (gamma / 2) |d mean D / dx|^2."""
     penalised = gamma > 0 and turn.count % lazy == 0 and torch.is_grad_enabled()
     x = torch.cat([real, fake]).requires_grad_(penalised)
     logits = judge(x)
     of_real, of_fake = logits.chunk(2)
     value, parts = game.discriminator_loss(of_real, of_fake), {"accuracy": accuracy(of_real, of_fake)}
     if penalised:
-        parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / logits[0].numel()
+        places = logits[0].numel()
+        parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / (places**2 if whole else places)
         value = value + lazy * gamma / 2 * parts["slope"]
     return Loss(value, {name: part.detach() for name, part in parts.items()})
 
@@ -44,6 +56,8 @@ class PatchesConfig(ModelConfig):
 
     accepts: ClassVar[tuple[type[Config], ...]] = (Image,)
     widths: ClassVar[dict[str, int]] = {"tiny": 16, "small": 32, "base": 64, "large": 96}
+    fields: ClassVar[tuple[int, ...]] = (64, 128)  # pixels a side from which patches have a halving more
+    whole: ClassVar[bool] = False
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
     objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
     gamma: float = pydantic.Field(0.1, ge=0, description="strength of the penalty on the discriminator's slope")
@@ -56,7 +70,7 @@ class PatchesConfig(ModelConfig):
         """What is left to the data and to `size`, as numbers."""
         assert isinstance(spec.x, Image)
         shorter = min(spec.x.height, spec.x.width)
-        halvings = 1 if shorter < 64 else 2 if shorter < 128 else 3
+        halvings = 1 + sum(shorter >= side for side in self.fields)
         return {"width": self.width or self.widths[self.size], "field": self.field or halvings}
 
     @property
@@ -65,7 +79,7 @@ class PatchesConfig(ModelConfig):
 
     def judged(self, judge: Judge, real: Tensor, fake: Tensor, turn: Turn) -> Loss:
         """L_D by these settings."""
-        return judged(self.game, judge, real, fake, turn, gamma=self.gamma, lazy=self.lazy)
+        return judged(self.game, judge, real, fake, turn, gamma=self.gamma, lazy=self.lazy, whole=self.whole)
 
     def opinion(self, judge: Judge, real: Tensor, fake: Tensor) -> Tensor:
         """L_G by these settings."""

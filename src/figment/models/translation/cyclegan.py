@@ -17,6 +17,8 @@ from figment.models.translation.network import Change, unet_for
 from figment.models.translation.pool import Pool
 from figment.nn.patch import PatchDiscriminator
 
+FOLDED = 32  # pixels a side from which changes are learned of 2x2 pixels at a time
+
 
 class CycleGANConfig(PatchesConfig):
     """Two generators, each against a discriminator of patches, held together by the way back."""
@@ -24,16 +26,17 @@ class CycleGANConfig(PatchesConfig):
     kind: Literal["cyclegan"] = "cyclegan"
     requires = ("other",)
     widths: ClassVar = {"tiny": 8, "small": 16, "base": 32, "large": 64}
-    gamma: float = pydantic.Field(1.0, ge=0, description="strength of the penalty on the discriminators' slopes")
-    cycle: float = pydantic.Field(10.0, ge=0, le=1000, description="weight of |way there and back - x| (0: none)")
+    fields: ClassVar = (17, 35)  # what a picture is of must be seen whole: there is no truth that says the rest
+    whole: ClassVar = True
+    gamma: float = pydantic.Field(2.0, ge=0, description="strength of the penalty on the discriminators' slopes")
+    cycle: float = pydantic.Field(3.0, ge=0, le=1000, description="weight of |way there and back - x| (0: none)")
     identity: float = pydantic.Field(
         0.5, ge=0, le=100, description="weight, relative to cycle, of what changes of pictures that are of the kind "
         "already; of A and B with as many channels"
     )  # fmt: skip
     change: bool = pydantic.Field(
-        False, description="where A and B have as many channels, learn what changes of a picture, at first nothing: it "
-        "may stay so; else all of it"
-    )  # fmt: skip
+        True, description="where A and B have as many channels, learn what changes of a picture; else all of it"
+    )
     pool: int = pydantic.Field(
         50,
         ge=0,
@@ -67,12 +70,14 @@ class CycleGAN(Model, Learns, HasDirections):
         assert config.width and config.field
         added = config.change and a.channels == b.channels
         there, back = (
-            unet_for(b, *ends, config.width) for ends in ((a.channels, b.channels), (b.channels, a.channels))
+            unet_for(b, *ends, config.width, folded=added and min(b.height, b.width) >= FOLDED)
+            for ends in ((a.channels, b.channels), (b.channels, a.channels))
         )
         self.generator_ab: nn.Module = Change(there) if added else there
         self.generator_ba: nn.Module = Change(back) if added else back
-        self.discriminator_a = PatchDiscriminator(a.channels, config.width, config.field)
-        self.discriminator_b = PatchDiscriminator(b.channels, config.width, config.field)
+        self.discriminator_a, self.discriminator_b = (
+            PatchDiscriminator(form.channels, 2 * config.width, config.field) for form in (a, b)
+        )
         self.pool_a, self.pool_b = Pool(config.pool, a.shape), Pool(config.pool, b.shape)
 
     def players(self) -> Sequence[Player]:

@@ -20,9 +20,14 @@ class Change(nn.Module):
         return x + self.network(x)
 
 
-def unet_for(form: Image, inputs: int, outputs: int, width: int, skips: bool = True) -> UNet:
+def unet_for(form: Image, inputs: int, outputs: int, width: int, skips: bool = True, folded: bool = False) -> UNet:
     """`(B, inputs, H, W)` -> `(B, outputs, H, W)`, with levels down to 4 to 7 pixels a side for pictures of a form, of
     `width` channels at full size and at most four times as many below. No attention, so that cost grows with the area.
+
+    `folded`, it begins at half the size, 2x2 pixels being one place: for changes of a picture, whose detail is kept.
     """
-    multipliers = [min(2**level, 4) for level in range(halvings(form.height, form.width) + 1)]
-    return UNet(inputs, outputs, width, multipliers, blocks=1, head_width=0, timed=False, skips=skips)
+    first = 2 if folded else 1
+    multipliers = [min(2**level, 4 // first) for level in range(max(1, halvings(form.height, form.width) + 2 - first))]
+    return UNet(
+        inputs, outputs, first * width, multipliers, blocks=1, head_width=0, patch=first, timed=False, skips=skips
+    )
