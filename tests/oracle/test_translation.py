@@ -10,15 +10,20 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from figment import translations as files
 from figment.core.data import Image, Spec
 from figment.core.errors import DataError, UsageError
+from figment.core.model import Turn
 from figment.data import faces, parse
 from figment.data.faces.tasks import TASKS
 from figment.evaluate.translation import overlaps, slope, ssim, translation
+from figment.models.adversarial.objectives import OBJECTIVES
+from figment.models.adversarial.patches import judged
 from figment.models.translation.colourise import ColouriseConfig
+from figment.models.translation.cyclegan import CycleGANConfig
 from figment.models.translation.super_resolution import SuperResolutionConfig, shrunk
 from figment.nn.patch import PatchDiscriminator, field
 from figment.pixels.colour import from_lab, grey_of, lab
@@ -42,6 +47,28 @@ def test_a_logit_sees_its_patch_and_all_of_it(halvings: int, side: int) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (3, 20), (6, 6)])
 def test_the_smallest_pictures_have_a_logit(size: tuple[int, int]) -> None:
     assert PatchDiscriminator(2, 4, 1)(torch.zeros(3, 2, *size)).shape[1:].numel() >= 1
+
+
+def test_slopes_of_patches_by_hand() -> None:
+    """Four logits of slope 2 at the same pixel: 64 of their sum, 16 a patch; 4 of their mean."""
+    x = torch.zeros(3, 1, 2, 2)
+
+    def judge(x: Tensor) -> Tensor:
+        return 2 * x[:, 0, :1, :1].expand(-1, 2, 2)
+
+    def slope_of(whole: bool) -> float:
+        game = OBJECTIVES["non-saturating"]
+        return float(judged(game, judge, x, x, Turn(0, 0.0), gamma=1.0, lazy=1, whole=whole).parts["slope"])
+
+    assert (slope_of(whole=False), slope_of(whole=True)) == (64 / 4, 4.0)
+
+
+@pytest.mark.parametrize(("side", "halvings"), [(8, 1), (16, 1), (32, 2), (64, 3), (256, 3)])
+def test_unpaired_pictures_are_judged_whole_up_to_70_pixels(side: int, halvings: int) -> None:
+    form = Image(channels=1, height=side, width=side)
+    config = CycleGANConfig()
+    assert config.resolved(Spec(name="made", x=form, c={"other": form}))["field"] == halvings
+    assert field(halvings) >= min(side, 70)
 
 
 def test_colours_come_back_and_grey_keeps_the_lightness() -> None:
