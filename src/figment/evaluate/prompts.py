@@ -48,12 +48,12 @@ def prompts(
     rows = np.arange(min(n, len(split)))
     values, phrasing = split.c["attributes"][rows], rows % len(TEMPLATES)
     chosen = {"guidance": GUIDANCE, **(options or {})}
-    readings = faces.read(_drawn(model, _tokens(split.c["text"][rows, phrasing]), seed, chosen))
+    readings = faces.read(drawn(model, _tokens(split.c["text"][rows, phrasing]), seed, chosen))
     hits, chance = _hits(values, readings, phrasing), _hits(values, np.roll(readings, len(TEMPLATES), 0), phrasing)
     factors = {name: {"right": _mean(hits[name]), "base": _mean(chance[name]), "n": len(hits[name])} for name in hits}
     silent = _tokens(split.c["text"][rows, SILENT])
     pushed = {**chosen, "guidance": PUSH, "negative": NEGATIVE}
-    wearing = [_wearing(faces.read(_drawn(model, silent, seed, given))) for given in (chosen, pushed)]
+    wearing = [_wearing(faces.read(drawn(model, silent, seed, given))) for given in (chosen, pushed)]
     return {
         "n": len(rows),
         "guidance": chosen["guidance"],
@@ -68,7 +68,7 @@ def _tokens(stored: np.ndarray) -> Tensor:
     return torch.from_numpy(stored.astype(np.int64))
 
 
-def _drawn(model: Any, texts: Tensor, seed: int, options: Mapping[str, Any]) -> np.ndarray:
+def drawn(model: Any, texts: Tensor, seed: int, options: Mapping[str, Any]) -> np.ndarray:
     """A picture uint8 `(H, W, C)` for each text."""
     sampler, device = with_sampling(model, options), model.device
     parts = []

@@ -33,6 +33,7 @@ from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.prdc import prdc
 from figment.evaluate.prompts import can_be_read, prompts
 from figment.evaluate.reference import rows_of
+from figment.evaluate.retrieval import can_retrieve, retrieval
 from figment.evaluate.robustness import classification
 from figment.evaluate.sharpness import sharpness
 from figment.evaluate.speed import speed
@@ -58,6 +59,7 @@ METRICS = {
     "bits_per_dim": "-log2 P(8-bit picture) / dimensions, on held-out data: =, <= or ~",
     "nats": "log p(row) on held-out data, in user units: =, >= or ~",
     "prompts": "faces drawn from captions: how often each fact that is named shows; glasses as a negative prompt",
+    "retrieval": "of pictures drawn from two words never said together: how often these are found among ten such pairs",
     "sharpness": "variance of the Laplacian of pictures that are drawn or rebuilt, beside that of data",
     "reconstruction": "error of held-out items encoded and decoded",
     "active_units": "latent dimensions that carry information, of a model with a posterior",
@@ -141,6 +143,10 @@ def figures(
     if can_be_read(model, dataset):
         say("prompts")
         row["prompts"] = prompts(model, dataset, min(n or 1000, 1000), seed, options)
+    if can_retrieve(model, dataset):
+        assert net is not None
+        say("prompts of words that were never said together")
+        row["retrieval"] = retrieval(model, dataset, net, min(n or 300, 1000), seed, options)
     if isinstance(model, CanClassify):
         row["classification"] = classification(model, dataset)
     if isinstance(model, CanSegment):

@@ -6,6 +6,7 @@ Their networks are run as they are; noise, samplers, guidance and negative promp
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import import_module
 from inspect import isclass
 from pathlib import Path
@@ -124,6 +125,10 @@ class _Denoiser(nn.Module, CanDenoise):
         vectors = {prompt: self._read(prompt) for prompt in dict.fromkeys(said)}
         return {**c, "text": torch.stack([vectors[prompt] for prompt in said])}
 
+    @cached_property
+    def _silence(self) -> Tensor:
+        return self._read("")
+
     @torch.no_grad()
     def _read(self, prompt: str) -> Tensor:
         assert self.encoder is not None and self._tokenizer is not None
@@ -137,7 +142,7 @@ class _Denoiser(nn.Module, CanDenoise):
         step = t * len(self.schedule.betas) - 1
         said: dict[str, Tensor] = {}
         if self.spec.text is not None:
-            silence = self._read("").expand(len(x_t), -1, -1)
+            silence = self._silence.to(x_t.device).expand(len(x_t), -1, -1)
             words = self.prepared(c).get("text", silence)
             empty = (words == 0).flatten(1).all(1).view(-1, 1, 1)  # the null value, which its encoder does not know
             said["encoder_hidden_states"] = torch.where(empty, silence, words)
@@ -178,6 +183,11 @@ class Pipeline(Model, HasSampling, Coded):
         return self.autoencoder.decode(z / self.autoencoder.config.scaling_factor).sample
 
     def with_sampling(self, sampling: Any) -> DrawnDecoded | SolvedDecoded:
+        if self.spec.label is not None and sampling.guidance != 1 and sampling.negative is None:
+            raise UsageError(
+                f"the network of {self.spec.name} knows no missing label, so guidance needs one to push away from: "
+                "add --negative LABEL."
+            )
         way = sampler(self.denoiser, self.denoiser.spec, sampling)
         return SolvedDecoded(self, way) if isinstance(way, Solved) else DrawnDecoded(self, way)
 
