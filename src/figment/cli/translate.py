@@ -37,7 +37,7 @@ def translate(
     from figment.use import load
     from figment.variations import vary
 
-    out = out or Path(f"{given.name.partition('.')[0]}-translated{'' if holds_many(given) else '.png'}")
+    out = out or Path(f"{given.resolve().name.partition('.')[0]}-translated{'' if holds_many(given) else '.png'}")
     options = {key.removeprefix("sampling."): value for key, value in parse_assignments(settings or []).items()}
     if strength is None and (options or label or prompt):
         raise UsageError(f"{', '.join(options) or '--label and --prompt'}: only with --strength, which diffusion has.")
@@ -45,7 +45,7 @@ def translate(
         raise UsageError("--direction: not with --strength, which makes pictures into others of one kind.")
     model = load(run, _device(device))
     with counting("translating", count_of(given)) as progress:
-        recipe = {"run": run.name, "weights": weights_of(run)}
+        recipe = {"run": run.resolve().name, "weights": weights_of(run)}
         if strength is None:
             written = translate(model, given, out, recipe, progress, announce, direction)
         else:

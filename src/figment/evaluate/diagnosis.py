@@ -42,7 +42,7 @@ def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     value, status, lines = folder.read_run().model_dump(mode="json"), folder.read_status(), folder.read_metrics()
     stopped = list(_stopped(folder, status))
-    if not lines and not stopped:
+    if not lines and not stopped and status.get("state") != "done":
         raise UsageError(f"{folder.path} has logged nothing yet: wait for a line of its log, metrics.jsonl.")
     progress = 1.0 if status.get("state") == "done" else _progress(value, lines[-1]) if lines else 0.0
     found: dict[str, tuple[Sign, Steps | None]]

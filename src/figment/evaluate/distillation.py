@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from figment.core.data import Dataset
 from figment.core.model import HasSampling, Model, with_sampling
 from figment.core.run import RunFolder, write_json
@@ -45,7 +47,8 @@ def distill(
     within 5 % of its best. `out` defaults to RUN-distilled. Raises UsageError, DataError, Diverged.
     """
     teacher, say = RunFolder(run), announce or (lambda line: None)
-    value, folder = teacher.read_run(), Path(out if out is not None else f"{Path(run)}-distilled")
+    value = teacher.read_run()
+    folder = Path(out or f"{teacher.path if teacher.path.name else teacher.path.resolve()}-distilled")
     settings: dict[str, Any] = {"model.first": str(run), "model.evaluations": evaluations, **(overrides or {})}
     settings |= {"training.steps": steps} if steps else {"training.minutes": minutes or MINUTES}
     student = execute(
@@ -76,7 +79,7 @@ def row(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """What a run's model gives in so many steps (None: as it does by default): quality, diversity, speed."""
-    model: Model = load(run)
+    model: Model = load(run, "cuda" if torch.cuda.is_available() else "cpu")
     options = {} if count is None else {"steps": count}
     assert isinstance(model, HasSampling)
     spent = with_sampling(model, options).evaluations

@@ -11,7 +11,6 @@ from matplotlib.colors import to_rgb
 from scipy.stats import ks_2samp
 
 from figment.core.data import Batch
-from figment.core.noise import Noise
 from figment.explorer.map_picture import palette
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
@@ -69,7 +68,7 @@ def make(stage: Stage) -> Told:
     axes = [np.linspace(a - MARGIN * (b - a), b + MARGIN * (b - a), CELLS) for a, b in zip(low, high)]
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     cell = np.prod([a[1] - a[0] for a in axes])
-    noise = Noise(stage.seed, range(DRAWN))
+    noise = stage.noise(DRAWN)
     drawn = scene.model.prior({}, noise).numpy()
     kept = noise.stream("accept").uniform((1,)).numpy() < parts.labels(drawn)  # (DRAWN, K)
     shown = np.argsort(-parts.frequency, kind="stable")[:2]

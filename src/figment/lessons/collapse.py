@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from figment.core.errors import UsageError
-from figment.core.noise import Noise
 from figment.core.run import RunFolder
 from figment.core.signs import NARROW
 from figment.evaluate.points import on_modes
@@ -45,7 +44,7 @@ def make(stage: Stage) -> Told:
         scene = stage.scene(f"game-{name}", "gan", STEPS, training__batch=BATCH, training__lr=LR,
                             training__previews=0, **settings)  # fmt: skip
         with torch.no_grad():
-            drawn[name] = scene.model.sample({}, Noise(stage.seed, range(DRAWN)))
+            drawn[name] = scene.model.sample({}, stage.noise(DRAWN))
         found[name] = on_modes(torch.as_tensor(vector.to_user(drawn[name])), centres, modes.deviation)
         lines = [line for line in RunFolder(scene.run).read_metrics() if "discriminator.coverage" in line]
         curve[name] = np.array([(line["step"], line["discriminator.coverage"]) for line in lines])

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.explorer.map_picture import palette
 from figment.explorer.scene import Scene
 from figment.latent.map import neighbour_accuracy
@@ -79,7 +78,7 @@ def _norm(scene: Scene, x: Tensor) -> Tensor:
 
 
 def noisy(stage: Stage, x: Tensor) -> Tensor:
-    return corrupted(x, "gaussian", SIGMA, Noise(stage.seed, range(len(x))))
+    return corrupted(x, "gaussian", SIGMA, stage.noise(len(x)))
 
 
 def cloud(stage: Stage, scene: Scene, name: str) -> Panel:

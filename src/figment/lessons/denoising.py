@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.explorer.scene import Scene
 from figment.latent.codes import psnr
 from figment.latent.compress import Axes
@@ -27,7 +26,7 @@ def make(stage: Stage) -> Told:
     twin, undone = stage.scene("ae", "autoencoder", STEPS), denoiser(stage)
 
     def outputs(x: Tensor) -> dict[str, Tensor]:
-        spoilt = corrupted(x, "gaussian", SIGMA, Noise(stage.seed, range(len(x))))
+        spoilt = corrupted(x, "gaussian", SIGMA, stage.noise(len(x)))
         rebuilt = {
             name: scene.codec.decode(scene.codec.encode(spoilt, {}))
             for name, scene in (("identity", twin), ("denoised", undone))

@@ -12,7 +12,6 @@ from matplotlib import colormaps
 from scipy.stats import ks_2samp, norm
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import Panel, curves, plate
 from figment.models.flows.flow import Flow
@@ -47,7 +46,7 @@ def make(stage: Stage) -> Told:
 
 def told(stage: Stage, model: Flow) -> Told:
     train, held = stage.training.x.numpy(), stage.held_out.x.numpy()
-    noise = Noise(stage.seed, range(TESTED))
+    noise = stage.noise(TESTED)
     z = noise.normal((2,))
     drawn = model.decode(z, {})
     line = pushed(train[:, 0], z[:, 0].numpy())

@@ -41,7 +41,7 @@ def make(stage: Stage) -> Told:
     with torch.no_grad():
         energy = model.energy(points, {}).view(CELLS, CELLS).numpy()
         data = stage.held_out.x[:TESTED]
-        noise = Noise(stage.seed, range(TESTED))
+        noise = stage.noise(TESTED)
         path = walk(model, noise)
         still = walk(model, noise[:WALKERS], downhill=True)
         sampled = model.with_sampling(Choices(steps=WALK, step=LENGTH)).sample({}, noise)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from figment.core.noise import Noise
 from figment.evaluate.prdc import prdc
 from figment.latent.neighbours import nearest_rows
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
@@ -34,7 +33,7 @@ def told(stage: Stage, model: Any) -> Told:
     found: dict[float, dict[str, float]] = {}
     samples = []
     for w in WEIGHTS:
-        x = model.with_sampling(Sampling(guidance=w)).sample({"label": labels}, Noise(stage.seed, range(MEASURED)))
+        x = model.with_sampling(Sampling(guidance=w)).sample({"label": labels}, stage.noise(MEASURED))
         samples.append(x[:SHOWN])
         rows = x.clamp(-1, 1).flatten(1)
         read = of_train[nearest_rows(rows, [(0, train)], 1)[0][:, 0]]

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from figment.core.noise import Noise
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import curves, pictures, plate
 from figment.models.diffusion.bound import denoised
@@ -44,7 +43,7 @@ def told(stage: Stage, models: dict[PredictionName, Any]) -> Told:
         terms = chain_terms(model, form, x, {}, CHAIN, "beta")
         bits[name] = float(sum(float(term.mean()) for term in terms)) / form.dimensions / 0.6931
         ways = model.with_sampling(Sampling(sampler="ddpm", steps=CHAIN, grid="uniform", variance="beta"))
-        samples.append(ways.sample({}, Noise(stage.seed, range(SHOWN))))
+        samples.append(ways.sample({}, stage.noise(SHOWN)))
     figures: dict[str, Any] = {
         "largest_disagreement": apart,
         "bits_per_dim": bits,

@@ -39,14 +39,14 @@ def jumped(x: Tensor, schedule: Any, t: float, noise: Tensor) -> Tensor:
 def make(stage: Stage) -> Told:
     schedules = {name: path(name, STEPS) for name in NAMES}
     one = stage.examples(1).x
-    noise = Noise(stage.seed, range(1)).normal(one.shape[1:])
+    noise = stage.noise(1).normal(one.shape[1:])
     strips = torch.cat([jumped(one, schedule, t, noise) for schedule in schedules.values() for t in TIMES])
     user = stage.dataset.spec.x.to_user(strips.clamp(-1, 1))
 
     half = path("linear", STEPS // 2)
     assert isinstance(half, Steps)
     start = torch.full((DRAWS, 1), 0.6)
-    walked = chain(start, Steps(half.betas[: len(half.betas) // 2]), Noise(stage.seed, range(DRAWS)))[:, 0].double()
+    walked = chain(start, Steps(half.betas[: len(half.betas) // 2]), stage.noise(DRAWS))[:, 0].double()
     middle = torch.tensor(0.5, dtype=torch.float64)
     alpha, sigma = float(half.alpha(middle)), float(half.sigma(middle))
     mean_off = abs(float(walked.mean()) - 0.6 * alpha) / (sigma / math.sqrt(DRAWS))

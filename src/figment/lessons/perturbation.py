@@ -9,7 +9,6 @@ import torch
 from scipy.stats import spearmanr
 
 from figment.core.data import Factors
-from figment.core.noise import Noise
 from figment.latent.disentanglement import Informed, informed
 from figment.latent.traverse import ACTIVE, Axes, axes_of, change, walk
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
@@ -59,7 +58,7 @@ def knowledge(stage: Stage, model: Any) -> Informed | None:
     if not isinstance(factors, Factors):
         return None
     q = model.posterior(batch.x, {})
-    z = q.mean + q.stddev * Noise(stage.seed, range(len(batch))).normal(q.mean.shape[1:])
+    z = q.mean + q.stddev * stage.noise(len(batch)).normal(q.mean.shape[1:])
     return informed(z.numpy(), batch.c["attributes"].numpy(), factors)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.evaluate.sharpness import sharpness
 from figment.explorer.map import Survey
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
@@ -26,7 +25,7 @@ def make(stage: Stage) -> Told:
     vae = stage.scene(f"vae-{LATENT}", "vae", STEPS, model__latent=LATENT)
     gan = stage.scene("gan", "gan", GAN_STEPS).model
     x, survey = stage.held_out.x, Survey(ae)
-    normal = Noise(stage.seed, range(SAMPLES)).normal((LATENT,)).numpy()
+    normal = stage.noise(SAMPLES).normal((LATENT,)).numpy()
     with torch.no_grad():
         rebuilt = [reconstruct(scene.model, x, {}) for scene in (vae, ae)]
     drawn = [draw(model, SAMPLES, seed=stage.seed)[0] for model in (gan, vae.model)]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.evaluate.neighbours import nearest
 from figment.explorer.strips import drawn, fine, noised
 from figment.latent.codes import psnr
@@ -33,7 +32,7 @@ def told(stage: Stage, model: Any) -> Told:
     form = stage.form
     path = [level(model.schedule, t) for t in TIMES]
     x = torch.cat([stage.examples(SHOWN).x, stage.held_out.x])[: SHOWN + MEASURED]
-    noise = Noise(stage.seed, range(len(x)))
+    noise = stage.noise(len(x))
     forward = noised(x, path, noise.normal(form.shape))
     guesses = [x, *(model.denoise(y, y.new_full((len(y),), at.t), {}).mean for y, at in zip(forward[1:], path[1:]))]
 

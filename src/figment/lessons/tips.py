@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from figment.core.errors import UsageError
-from figment.core.noise import Noise
 from figment.core.run import RunFolder
 from figment.evaluate.points import energy_distance, on_modes
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
@@ -92,7 +91,7 @@ def played(stage: Stage, name: str, settings: Settings) -> dict[str, Any]:
     modes = stage.dataset.modes
     assert modes is not None
     with torch.no_grad():
-        drawn = scene.model.sample({}, Noise(stage.seed, range(DRAWN)))
+        drawn = scene.model.sample({}, stage.noise(DRAWN))
     found, share = on_modes(
         torch.as_tensor(stage.dataset.spec.x.to_user(drawn)), torch.as_tensor(modes.centres), modes.deviation
     )

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from figment.core.noise import Noise
 from figment.evaluate.features import FeatureNet, features_for
 from figment.evaluate.measure import measure
 from figment.explorer.scene import Scene
@@ -71,7 +70,7 @@ def measured(stage: Stage, scene: Scene, net: FeatureNet) -> dict[str, float]:
 def drawn_codes(stage: Stage, model: Any, x: Tensor) -> Tensor:
     """z ~ q(z | x), one of each picture."""
     q = model.posterior(x, {})
-    return q.mean + q.stddev * Noise(stage.seed, range(len(x))).normal(q.mean.shape[1:])
+    return q.mean + q.stddev * stage.noise(len(x)).normal(q.mean.shape[1:])
 
 
 def _claims(figures: dict[str, dict[str, float]]) -> list[Claim]:
