@@ -41,6 +41,37 @@ def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, cou
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """The folder of a teacher that draws codes, and its data."""
+    folder = tmp_path_factory.mktemp("coded")
+    data = synthetic.write(synthetic.CAPTIONED, folder)
+    return workbench.execute(plan("latent-diffusion", data, 8), folder / "teacher"), data
+
+
+@torch.no_grad()
+def test_a_student_of_codes_draws_what_its_teacher_does(coded: Any) -> None:
+    folder, data = coded
+    teacher = use.load(folder.path)
+    c = {"text": teacher.spec.text.draw(Noise(1, range(3)))}
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    expected = with_sampling(teacher, {"sampler": "ddim", "steps": 2}).sample(c, Noise(5, range(3)))
+    assert expected.shape[1:] == student.spec.x.shape
+    found = with_sampling(student, {"steps": 2}).sample(c, Noise(5, range(3)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_student_of_codes_leaves_their_autoencoder_as_it_is(coded: Any, tmp_path: Path) -> None:
+    folder, data = coded
+    settings = {"model.first": str(folder.path), "model.guidance": 2.0, "model.adversarial": 1.0}
+    run = workbench.execute(plan("distilled", data, **settings), tmp_path / "student")
+    before, after = (load_file(at / "model.safetensors") for at in (folder.model, run.model))
+    assert set(after) == {f"generator.{name}" for name in before}
+    same = {name for name in before if torch.equal(before[name], after[f"generator.{name}"])}
+    assert {name for name in before if name.startswith("first.") or name in ("mean", "spread")} <= same
+    assert not all(name in same for name in before if name.startswith("denoiser."))
+
+
 @torch.no_grad()
 def test_two_jumps_to_data_end_where_the_second_says(taught: Any) -> None:
     """At t = 0 a jump is what the network makes of x_s; between, x_s and that are mixed so that t = s is x_s itself."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from figment.core.config import Config
 from figment.core.data import ArraySplit, Dataset, Image, Spec
 from figment.core.text import Tokens, Words
 from figment.evaluate import retrieval
@@ -23,6 +24,12 @@ def shown(said: list[tuple[int, ...]]) -> np.ndarray:
     for picture, own in zip(x, said):
         picture[list(own)] += 150
     return x
+
+
+class Listener:
+    """A model without choices in sampling."""
+
+    Sampling = Config
 
 
 def dataset() -> Dataset:
@@ -43,16 +50,17 @@ def dataset() -> Dataset:
 def test_pictures_of_two_words_are_found(
     listens: bool, expected: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    data = dataset()
+
     def drawn(model: Any, tokens: torch.Tensor, seed: int, options: Any) -> np.ndarray:
-        texts = [model.text(row) for row in tokens]
+        texts = [data.spec.text.text(row) for row in tokens]
         said = [tuple(k for k, word in enumerate(WORDS) if word in text.split()) for text in texts]
         order = np.arange(len(said)) if listens else np.random.default_rng(2).permutation(len(said))
         return shown([said[i] for i in order])
 
     monkeypatch.setattr(retrieval, "drawn", drawn)
-    data = dataset()
     net = FeatureNet("rows", "rows", lambda x: x.mean(3).flatten(1))
-    found = retrieval.retrieval(data.spec.text, data, net)
+    found = retrieval.retrieval(Listener(), data, net)
     assert found is not None
     assert expected[0] <= found["right"] <= expected[1], found
     assert found["chance"] == 0.1

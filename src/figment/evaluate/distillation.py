@@ -62,8 +62,13 @@ def distill(
     )
     dataset = value.data.build()
     net = features_for(dataset, features)
+    guidance = settings.get("model.guidance", 1)
+    guided = {} if guidance == 1 else {"guidance": guidance}
     plans = [(teacher, None), (teacher, HALF), (teacher, evaluations), (student, evaluations), (student, 1)]
-    rows = [row(owner.path, count, dataset, net, n, seed, say) for owner, count in dict.fromkeys(plans)]
+    rows = [
+        row(owner.path, count, dataset, net, n, seed, say, guided if owner is teacher else {})
+        for owner, count in dict.fromkeys(plans)
+    ]
     told = {"teacher": str(teacher.path), "student": str(student.path), **compared(rows, value.model.kind)}
     write_json(student.path / "distill.json", told)
     return told
@@ -77,10 +82,11 @@ def row(
     n: int | None,
     seed: int,
     say: Callable[[str], None],
+    guided: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run's model gives in so many steps (None: as it does by default): quality, diversity, speed."""
     model: Model = load(run, "cuda" if torch.cuda.is_available() else "cpu")
-    options = {} if count is None else {"steps": count}
+    options = {**(guided or {}), **({} if count is None else {"steps": count})}
     assert isinstance(model, HasSampling)
     spent = with_sampling(model, options).evaluations
     say(f"{model.config.kind} in {spent} evaluations")

@@ -41,27 +41,37 @@ def prompts(
     caption names, `right`, `base` (the same with the captions of other pictures) and `n`; and of captions that say
     nothing of glasses, how often there are some, `with` and `without` "glasses" as negative prompt, from equal noise.
 
-    Unreadable is wrong. `options` are sampling choices; guidance is 3 (4 with the negative prompt) unless they say so.
+    Unreadable is wrong. `options` are sampling choices; guidance is 3 (4 with the negative prompt) unless they say so,
+    and a model that is guided by nothing, such as a distilled one, is measured as it draws, `negative` being None.
     """
     split = dataset.held_out
     assert isinstance(split, ArraySplit)
     rows = np.arange(min(n, len(split)))
     values, phrasing = split.c["attributes"][rows], rows % len(TEMPLATES)
-    chosen = {"guidance": GUIDANCE, **(options or {})}
+    chosen = usual(model, options)
     readings = faces.read(drawn(model, _tokens(split.c["text"][rows, phrasing]), seed, chosen))
     hits, chance = _hits(values, readings, phrasing), _hits(values, np.roll(readings, len(TEMPLATES), 0), phrasing)
     factors = {name: {"right": _mean(hits[name]), "base": _mean(chance[name]), "n": len(hits[name])} for name in hits}
     silent = _tokens(split.c["text"][rows, SILENT])
-    pushed = {**chosen, "guidance": PUSH, "negative": NEGATIVE}
-    wearing = [_wearing(faces.read(drawn(model, silent, seed, given))) for given in (chosen, pushed)]
+    negative = None
+    if "negative" in model.Sampling.model_fields:
+        pushed = {**chosen, "guidance": PUSH, "negative": NEGATIVE}
+        without, worn = (_wearing(faces.read(drawn(model, silent, seed, given))) for given in (chosen, pushed))
+        negative = {"prompt": NEGATIVE, "guidance": PUSH, "without": without, "with": worn}
     return {
         "n": len(rows),
-        "guidance": chosen["guidance"],
+        "guidance": chosen.get("guidance"),
         "unreadable": float(np.isnan(readings).mean()),
         "factors": factors,
         "least": min(factor["right"] for factor in factors.values()),
-        "negative": {"prompt": NEGATIVE, "guidance": PUSH, "without": wearing[0], "with": wearing[1]},
+        "negative": negative,
     }
+
+
+def usual(model: Any, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Sampling choices with the usual guidance, where the model has a choice."""
+    guidance = {"guidance": GUIDANCE} if "guidance" in model.Sampling.model_fields else {}
+    return {**guidance, **(options or {})}
 
 
 def _tokens(stored: np.ndarray) -> Tensor:

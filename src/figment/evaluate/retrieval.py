@@ -15,7 +15,7 @@ from figment.core.data import ArraySplit, Dataset, Image, Tokens
 from figment.core.model import CanSample, HasSampling, Model
 from figment.core.text import words
 from figment.evaluate.features import FeatureNet
-from figment.evaluate.prompts import GUIDANCE, drawn
+from figment.evaluate.prompts import drawn, usual
 
 COMMON = 20  # training pictures that a word is said of, at least
 CHOICES = 10
@@ -42,7 +42,7 @@ def retrieval(
     Prompts are pairs of words, each said of at least 20 training pictures and never both of one. The prompt found is
     the one under which the picture's features are likeliest, by a Gaussian whose mean is linear in the words, fitted
     to training pictures and their captions. `real` is the same for held-out pictures and their captions, as far as
-    these consist of such words. `options` are sampling choices; guidance is 3 unless they say so.
+    these consist of such words. `options` are sampling choices; guidance is 3 unless they say so, where it is one.
     """
     text, generator = dataset.spec.text, np.random.default_rng(seed)
     assert text is not None
@@ -56,7 +56,7 @@ def retrieval(
     asked = [pairs[k] for k in generator.integers(len(pairs), size=n)]
     prompts = [" ".join(generator.permutation(pair)) for pair in asked]
     tokens = torch.from_numpy(text.stored(prompts).astype(np.int64))
-    pictures = drawn(model, tokens, seed, {"guidance": GUIDANCE, **(options or {})})
+    pictures = drawn(model, tokens, seed, usual(model, options))
     x = dataset.spec.x.to_model(pictures.transpose(0, 3, 1, 2))
     right = look.found(net(x).numpy(), asked, pairs, generator)
     rows = [row for row, said in enumerate(test) if said & set(known)]

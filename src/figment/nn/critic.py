@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,15 +14,17 @@ from figment.nn.embeddings import LabelEmbedding
 class MapCritic(Judge):
     """Maps `(B, F, h, w)` and labels `(B,)` -> logits `(B,)`, float32.
 
-    A 1x1 and a 3x3 convolution, then two dense layers; with classes as in `Discriminator`.
+    A 1x1 and a 3x3 convolution (of small maps another 1x1), then two dense layers; with classes as in `Discriminator`.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, classes: int = 0):
         super().__init__()
         channels, height, breadth = shape
         self.mix = nn.Conv2d(channels, 2 * width, 1)
-        self.halve = nn.Conv2d(2 * width, 2 * width, 3, 2, 1)
-        self.features = nn.Linear(2 * width * ((height + 1) // 2) * ((breadth + 1) // 2), 4 * width)
+        # Where parts of a kernel lie in the padding only, oneDNN leaves their bf16 gradients unset.
+        kernel, stride = (1, 1) if min(height, breadth) < 4 else (3, 2)
+        self.halve = nn.Conv2d(2 * width, 2 * width, kernel, stride, kernel // 2)
+        self.features = nn.Linear(2 * width * math.ceil(height / stride) * math.ceil(breadth / stride), 4 * width)
         self.logit_out = nn.Linear(4 * width, 1, bias=False)
         self.embed = LabelEmbedding(classes, 4 * width) if classes else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import ClassVar, Literal, final
 
 import pydantic
@@ -19,6 +20,7 @@ from figment.core.stages import First, TwoStageConfig
 from figment.models.adversarial.game import Game, GameConfig
 from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.guidance import Guided
+from figment.models.diffusion.latent import LatentDiffusion
 from figment.models.diffusion.samplers import Denoise, Level, ancestral, dpm, integrate, level, levels
 from figment.nn.critic import MapCritic
 from figment.nn.unet import UNet
@@ -56,8 +58,8 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
 
     def check_first(self, first: Model) -> None:
-        if not isinstance(first, Diffusion):
-            raise UsageError(f"'{first.config.kind}' has no denoiser to distil: take diffusion.")
+        if not isinstance(first, Diffusion | LatentDiffusion):
+            raise UsageError(f"'{first.config.kind}' has no denoiser to distil: take diffusion, or latent-diffusion.")
 
     def build(self, spec: Spec) -> Distilled:
         spec = self.adapt(spec)
@@ -82,22 +84,23 @@ class Distilled(Game, CanJump, HasSampling):
     the next (Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", 2022). With
     `adversarial` what its last jump makes also plays against a discriminator of pictures and of what the teacher makes
     of them at little noise (Sauer et al., "Fast high-resolution image synthesis with latent adversarial diffusion
-    distillation", 2024).
+    distillation", 2024). Of a latent diffusion, x is its codes, and samples are decoded.
     """
 
     training_only = (*Game.training_only, "first")
     Sampling: ClassVar[type[Jumps]] = Jumps
     config: DistilledConfig
-    generator: Diffusion
+    generator: Diffusion | LatentDiffusion
 
     def __init__(self, config: DistilledConfig, spec: Spec, first: Model):
-        assert isinstance(first, Diffusion)
-        super().__init__(config, spec, deepcopy(first).requires_grad_(True))
-        self.first, self.schedule = first, first.schedule
-        self.mapped = isinstance(first.network, UNet)
+        assert isinstance(first, Diffusion | LatentDiffusion)
+        super().__init__(config, spec, deepcopy(first))
+        self.student.requires_grad_(True)
+        self.first, self.schedule = first, denoiser_of(first).schedule
+        self.mapped = isinstance(denoiser_of(first).network, UNet)
         if self.mapped:
             with torch.no_grad():
-                maps = self._maps(torch.zeros(1, *spec.x.shape))
+                maps = self._maps(torch.zeros(1, *self.student.spec.x.shape))
             assert config.width is not None
             self.discriminator = MapCritic(maps.shape[1:], 2 * config.width, spec.label.count if spec.label else 0)
         self.levels = self.path(config.evaluations)
@@ -107,10 +110,18 @@ class Distilled(Game, CanJump, HasSampling):
         return levels(self.schedule, count, "shifted" if isinstance(self.spec.x, Image) else "uniform", SHIFT)
 
     @property
+    def student(self) -> Diffusion:
+        return denoiser_of(self.generator)
+
+    @property
     def teacher(self) -> CanDenoise:
         """As it draws: with its guidance."""
-        guidance = self.config.guidance
-        return self.first if guidance == 1 else Guided(self.first, guidance, self.spec)
+        guidance, denoiser = self.config.guidance, denoiser_of(self.first)
+        return denoiser if guidance == 1 else Guided(denoiser, guidance, self.spec)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """What is drawn, decoded where it is codes."""
+        return self.generator.from_codes(x) if isinstance(self.generator, LatentDiffusion) else x
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -121,11 +132,11 @@ class Distilled(Game, CanJump, HasSampling):
         return ratio * x_s + (alpha(t).view(shape) - ratio * alpha(s).view(shape)) * self._clean(x_s, s, c)
 
     def _clean(self, x_s: Tensor, s: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.generator.denoise(x_s, s, c).mean
+        return self.student.denoise(x_s, s, c).mean
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """Noise of the shape of x: that which the teacher's samples of this seed start from."""
-        return noise.stream("prior").normal(self.spec.x.shape)
+        return noise.stream("prior").normal(self.student.spec.x.shape)
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.with_sampling(Jumps()).decode(z, c)
@@ -143,6 +154,13 @@ class Distilled(Game, CanJump, HasSampling):
         discriminator, generator = super().players()
         return (discriminator, generator) if self.config.adversarial else (generator,)
 
+    def played(self, batch: Batch, turn: Turn) -> Batch:
+        """The batch, its codes for x where these are what is drawn."""
+        if not isinstance(self.generator, LatentDiffusion):
+            return batch
+        with torch.no_grad():
+            return replace(batch, x=self.generator.to_codes(batch.x))
+
     def drawn(self, batch: Batch) -> Tensor:
         return self._clean(*noised(batch.x, self.levels[-2]), batch.c)
 
@@ -156,11 +174,11 @@ class Distilled(Game, CanJump, HasSampling):
         t = low + (high - low) * torch.rand(len(x), device=x.device)
         shape = (-1, *[1] * (x.ndim - 1))
         noisy = self.schedule.alpha(t).view(shape) * x + self.schedule.sigma(t).view(shape) * torch.randn_like(x)
-        return self.first.maps(noisy, t, {}).float()
+        return denoiser_of(self.first).maps(noisy, t, {}).float()
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`trajectory` times the error of a jump, and `adversarial` times the loss of the game."""
-        error = self.jump_error(batch)
+        error = self.jump_error(self.played(batch, turn))
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if self.config.adversarial:
             game = super().generator_loss(batch, turn).value
@@ -178,6 +196,11 @@ class Distilled(Game, CanJump, HasSampling):
         ratio = there.sigma / here.sigma
         target = (x_t - ratio * x_s) / (there.alpha - ratio * here.alpha)
         return (self._clean(x_s, s, batch.c) - target).square().mean()
+
+
+def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:
+    """What draws x, or the codes of it."""
+    return model.denoiser if isinstance(model, LatentDiffusion) else model
 
 
 def noised(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
@@ -205,5 +228,6 @@ class Jumped(HasPrior):
         return self.student.prior(c, noise)
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        """x from its noise z, both `(B, ...)` of the shape of x."""
-        return integrate(ancestral(), mean_of(self.student.generator, c), z, self.path)
+        """x from its noise z, `(B, ...)` of the shape of x, or of its codes."""
+        denoiser = self.student.student
+        return self.student.pictures(integrate(ancestral(), mean_of(denoiser, denoiser.prepared(c)), z, self.path))
