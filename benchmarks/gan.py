@@ -23,12 +23,13 @@ STEPS, BATCH, LAZY = 8, 32, 8  # as many steps as there are between two gradient
 
 
 def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
-    """The relativistic game with R1 + R2 on every eighth step and the energy score, written out: the same networks,
-    batches, precision, fused AdamW and average of the generator's weights, and nothing around them."""
+    """The relativistic game with R1 + R2 on every eighth step, the energy score and examples drawn again, written out:
+    the same networks, batches, precision, fused AdamW and average of the generator's weights, nothing around them."""
     model, order, split = build(run, dataset), np.random.default_rng(0), dataset.train
     assert isinstance(model, GAN)
-    generator, discriminator, latent = model.generator, model.discriminator, model.config.latent
-    players = [list(network.parameters()) for network in (discriminator, generator)]
+    generator, encoder, discriminator, latent = model.generator, model.encoder, model.discriminator, model.config.latent
+    assert encoder is not None
+    players = [[*discriminator.parameters()], [*generator.parameters(), *encoder.parameters()]]
     optimisers = [torch.optim.AdamW(own, 1e-4, betas=(0.0, 0.99), weight_decay=0.0, fused=True) for own in players]
     averages = [p.detach().clone() for p in players[1]]
     precision = resolve_precision("auto", torch.device("cpu"), True)
@@ -47,6 +48,9 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a - b).square().sum(1).add(1e-8).sqrt().mean()
 
+    def size(x: torch.Tensor) -> torch.Tensor:
+        return x.square().sum(1).mean().sqrt()
+
     def generator_loss(real: torch.Tensor) -> torch.Tensor:
         seen = discriminator.describe(generator(torch.randn(BATCH, latent)))
         fake = discriminator.judge(seen)
@@ -54,8 +58,18 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
             truth = discriminator.describe(real[: BATCH // 2])
             logits = discriminator.judge(truth)
         first, second, truth = *seen.float().chunk(2), truth.float()
-        score = apart(truth, first) + apart(truth, second) - apart(first, second)
-        return F.softplus(torch.cat([logits, logits]) - fake).mean() + score / truth.square().sum(1).mean().sqrt()
+        score = (apart(truth, first) + apart(truth, second) - apart(first, second)) / size(truth)
+        return F.softplus(torch.cat([logits, logits]) - fake).mean() + score + again(real[: BATCH // 2])
+
+    def again(real: torch.Tensor) -> torch.Tensor:
+        mean, log_variance = encoder(real)
+        drawn = generator(mean + (log_variance / 2).exp() * torch.randn_like(mean))
+        with torch.no_grad():
+            truth = discriminator.describe(real).float()
+        seen, x = discriminator.describe(drawn).float(), real.flatten(1)
+        missed = (apart(x, drawn.flatten(1)) / size(x) + apart(truth, seen) / size(truth)) / 2
+        kl = (mean.square() + torch.expm1(log_variance) - log_variance).sum(1).mean() / 2
+        return 3 * missed + 1e-3 * kl
 
     def steps() -> None:
         for count in range(STEPS):

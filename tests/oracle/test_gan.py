@@ -219,7 +219,7 @@ def test_its_slope_drives_points_that_are_too_much_alike_apart():
 
 def test_spread_is_of_two_drawn_examples_of_each_label():
     data = spec(1, 8, 8)
-    model = GANConfig(size="tiny", latent=8).build(data)
+    model = GANConfig(size="tiny", latent=8, repeat=0).build(data)
     drawn = []
     model.generator.register_forward_hook(lambda _, given, x: drawn.append((given[1], x)))
     loss = model.generator_loss(batch_of(data, 7), Turn(0, 0.0))
@@ -228,6 +228,33 @@ def test_spread_is_of_two_drawn_examples_of_each_label():
     first, second = x.chunk(2)
     assert (first - second).abs().flatten(1).amax(1).min() > 1e-4
     assert set(loss.parts) == {"energy"}
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8)], ids=str)
+def test_what_is_drawn_from_the_code_of_an_example_is_held_against_that_example(shape):
+    """Nothing is missed where the generator gives it back, and something where it gives back another's."""
+    data = spec(*shape)
+    model, batch = GANConfig(size="tiny", latent=8, spread=0, repeat=1.0).build(data), batch_of(data)
+    missed = {}
+    for shift in (0, 1):
+        given = batch.x[:3].roll(shift, 0)
+        handle = model.generator.register_forward_hook(lambda _, asked, x, g=given: g if len(x) == 3 else x)  # half
+        missed[shift] = model.generator_loss(batch, Turn(0, 0.0)).parts["missed"].item()
+        handle.remove()
+    assert missed[0] < 1e-3
+    assert missed[1] > 0.3
+
+
+def test_examples_are_drawn_again_where_spread_is_held_and_pictures_have_one_size():
+    picture, row = spec(1, 8, 8), spec(2)
+    assert GANConfig().build(picture).repeat == 3
+    assert not any(config.build(picture).repeat for config in (GANConfig(spread=0), GANConfig(generator="progressive")))
+    assert GANConfig().build(row).encoder is None
+    with pytest.raises(UsageError, match="leave it out"):
+        GANConfig(generator="progressive", repeat=1.0).build(picture)
+    model = GANConfig(size="tiny").build(picture)
+    learned = {id(p) for p in model.players()[1].parameters()}
+    assert {id(p) for p in model.encoder.parameters()} <= learned
 
 
 def test_spread_belongs_to_the_default_game_on_pictures():
@@ -336,6 +363,7 @@ VARIANTS = [
     {"augment": "adaptive"},
     {"augment": "diffaugment"},
     {"spread": 1.0, "objective": "non-saturating", "deviation": True},
+    {"repeat": 1.0},
     *({"generator": name} for name in GENERATORS),
     {"generator": "progressive", "deviation": True, "dropout": 0.2, "regulariser": "spectral-norm"},
 ]
