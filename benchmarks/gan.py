@@ -59,7 +59,7 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
             logits = discriminator.judge(truth)
         first, second, truth = *seen.float().chunk(2), truth.float()
         score = (apart(truth, first) + apart(truth, second) - apart(first, second)) / size(truth)
-        return F.softplus(torch.cat([logits, logits]) - fake).mean() + score + again(real[: BATCH // 2])
+        return F.softplus(torch.cat([logits, logits]) - fake).mean() + 2 * score + again(real[: BATCH // 2])
 
     def again(real: torch.Tensor) -> torch.Tensor:
         mean, log_variance = encoder(real)
@@ -69,7 +69,7 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
         seen, x = discriminator.describe(drawn).float(), real.flatten(1)
         missed = (apart(x, drawn.flatten(1)) / size(x) + apart(truth, seen) / size(truth)) / 2
         kl = (mean.square() + torch.expm1(log_variance) - log_variance).sum(1).mean() / 2
-        return 3 * missed + 1e-3 * kl
+        return 3 * missed + 3e-4 * kl
 
     def steps() -> None:
         for count in range(STEPS):

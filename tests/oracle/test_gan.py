@@ -259,7 +259,7 @@ def test_examples_are_drawn_again_where_spread_is_held_and_pictures_have_one_siz
 
 def test_spread_belongs_to_the_default_game_on_pictures():
     picture, row = spec(1, 8, 8), spec(2)
-    assert (GANConfig().build(picture).spread, GANConfig().build(picture).gamma) == (1.0, 0.3)
+    assert (GANConfig().build(picture).spread, GANConfig().build(picture).gamma) == (2.0, 0.3)
     assert (GANConfig(spread=0).build(picture).spread, GANConfig(spread=0).build(picture).gamma) == (0.0, 1.0)
     assert (GANConfig().build(row).spread, GANConfig().build(row).gamma) == (0.0, 0.1)
     assert GANConfig(objective="hinge").build(picture).spread == 0

@@ -41,7 +41,7 @@ class GameConfig(ModelConfig):
     )  # fmt: skip
     spread: float | None = pydantic.Field(
         None, ge=0, description="weight of the energy score of drawn examples, two for each real one, in what the "
-        "discriminator sees: they vary as the data does (None: 1 for a gan of pictures in the default game, else 0)"
+        "discriminator sees: they vary as the data does (None: 2 for a gan of pictures in the default game, else 0)"
     )  # fmt: skip
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties r1, r2")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
@@ -70,7 +70,7 @@ class GameConfig(ModelConfig):
             raise UsageError(f"model.augment={self.augment} changes pictures, and {spec.name} has none: leave it out.")
         default = self.spreads and isinstance(spec.x, Image)
         default = default and (self.objective, self.regulariser) == ("relativistic", "r1+r2")
-        spread = float(default) if self.spread is None else self.spread
+        spread = 2.0 * default if self.spread is None else self.spread
         usual = 0.1 if not isinstance(spec.x, Image) else 0.3 if spread else 1.0
         usual = 1.0 if self.regulariser == "gradient-penalty" else usual
         gamma = usual if self.gamma is None else self.gamma

@@ -55,7 +55,7 @@ class GANConfig(GameConfig):
         "encoder learns beside: none is left out (None: 3 where spread is not 0 and pictures do not grow, else 0)"
     )  # fmt: skip
     kl: float = pydantic.Field(
-        1e-3, ge=0, description="repeat: strength of the pull of the codes of real examples towards N(0, I), a nat"
+        3e-4, ge=0, description="repeat: strength of the pull of the codes of real examples towards N(0, I), a nat"
     )
 
     def fitted(self, spec: Spec) -> Self:
