@@ -257,6 +257,18 @@ def test_examples_are_drawn_again_where_spread_is_held_and_pictures_have_one_siz
     assert {id(p) for p in model.encoder.parameters()} <= learned
 
 
+def test_codes_stay_near_the_prior_whatever_the_encoder_says():
+    """|mean|^2 < d and variance < 1, so that KL(q || N(0, I)) grows as slowly as its logarithms do."""
+    codes = GANConfig(size="tiny", latent=8).build(spec(1, 8, 8)).encoder
+    with torch.no_grad():
+        for parameter in codes.encoder.project_out.parameters():
+            parameter.normal_(std=1e3)
+        mean, log_variance = codes(torch.randn(50, 1, 8, 8), torch.zeros(50, dtype=torch.long))
+    assert 7.9 < mean.square().sum(1).amax() < 8 + 1e-3
+    assert log_variance.amax() <= 0
+    assert log_variance.isfinite().all()
+
+
 def test_spread_belongs_to_the_default_game_on_pictures():
     picture, row = spec(1, 8, 8), spec(2)
     assert (GANConfig().build(picture).spread, GANConfig().build(picture).gamma) == (2.0, 0.3)

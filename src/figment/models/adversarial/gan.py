@@ -143,8 +143,10 @@ class GAN(Game):
 
 
 class Codes(nn.Module):
-    """q(z | x, y): examples `(B, ...)` and labels `(B,)` -> the means and log-variances of their codes `(B, latent)`;
-    no code is less certain than N(0, I)."""
+    """q(z | x, y): examples `(B, ...)` and labels `(B,)` -> the means and log-variances of their codes `(B, latent)`.
+
+    Means lie within the sphere where N(0, I) has its mass, and deviations below 1: the KL term cannot run away.
+    """
 
     def __init__(self, config: GANConfig, spec: Spec):
         super().__init__()
@@ -157,4 +159,4 @@ class Codes(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         embedding = None if self.embed is None else self.embed(label)
         mean, certain = self.encoder(x, embedding).chunk(2, dim=1)
-        return mean, F.logsigmoid(certain)
+        return mean * (1 + mean.square().mean(1, keepdim=True)).rsqrt(), F.logsigmoid(certain)
