@@ -1,0 +1,263 @@
+// Group normalisation with a gain and an offset for each channel of each example, and SiLU, in one pass each way:
+// y = phi(gain (x - mean) / sqrt(var + eps) + offset). Plain C++, so that it compiles in seconds and needs no headers
+// of torch. x, y and their gradients are float or bfloat16, `rows` of `spots` numbers a channel (side by side) or of
+// `channels` numbers a spot (channels last); all else is float.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+using bfloat16 = uint16_t;
+
+inline float number(float value) { return value; }
+
+inline float number(bfloat16 bits) {
+    const uint32_t u = static_cast<uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &u, 4);
+    return value;
+}
+
+template <typename T> inline T as(float value);
+
+template <> inline float as<float>(float value) { return value; }
+
+template <> inline bfloat16 as<bfloat16>(float value) {
+    uint32_t u;
+    std::memcpy(&u, &value, 4);
+    const uint32_t rounded = u + 0x7fff + ((u >> 16) & 1);
+    return static_cast<bfloat16>((value != value ? 0x7fc00000u : rounded) >> 16);
+}
+
+// e^x to 2 units in the last place, of x in [-87, 88]; a vector at a time.
+inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    const float n = std::nearbyint(x * 1.44269504f);
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const int32_t e = (static_cast<int32_t>(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &e, 4);
+    return p * power;
+}
+
+inline float sigmoid(float z) { return 1.0f / (1.0f + exponential(-z)); }
+
+template <bool activate> inline float phi(float z) { return activate ? z * sigmoid(z) : z; }
+
+template <bool activate> inline float slope(float z) {
+    if (!activate) return 1.0f;
+    const float s = sigmoid(z);
+    return s * (1.0f + z * (1.0f - s));
+}
+
+struct Shape {
+    int64_t examples, channels, spots, groups;
+    int64_t width() const { return channels / groups; }
+    int64_t size() const { return width() * spots; }
+};
+
+// Side by side: one example's group is `size` numbers in a row, a channel `spots` of them.
+
+template <typename T, bool activate>
+void forward_group(const Shape &s, const T *x, const float *gain, const float *offset, float eps, T *y, float *mean,
+                   float *scale) {
+    float sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < s.size(); ++i) sum += number(x[i]);
+    const float m = sum / s.size();
+#pragma omp simd reduction(+ : squares)
+    for (int64_t i = 0; i < s.size(); ++i) {
+        const float d = number(x[i]) - m;
+        squares += d * d;
+    }
+    const float r = 1.0f / std::sqrt(squares / s.size() + eps);
+    *mean = m;
+    *scale = r;
+    for (int64_t c = 0; c < s.width(); ++c) {
+        const float g = gain[c] * r, b = offset[c] - gain[c] * r * m;
+        const T *from = x + c * s.spots;
+        T *to = y + c * s.spots;
+#pragma omp simd
+        for (int64_t i = 0; i < s.spots; ++i) to[i] = as<T>(phi<activate>(number(from[i]) * g + b));
+    }
+}
+
+template <typename T, bool activate>
+void backward_group(const Shape &s, const T *dy, const T *x, const float *gain, const float *offset, float m, float r,
+                    float *dz, T *dx, float *dgain, float *doffset) {
+    float along = 0, across = 0;
+    for (int64_t c = 0; c < s.width(); ++c) {
+        const float g = gain[c] * r, b = offset[c] - gain[c] * r * m;
+        const T *from = x + c * s.spots, *wanted = dy + c * s.spots;
+        float *here = dz + c * s.spots;
+        float sum = 0, product = 0;
+#pragma omp simd reduction(+ : sum, product)
+        for (int64_t i = 0; i < s.spots; ++i) {
+            const float value = number(from[i]);
+            const float d = number(wanted[i]) * slope<activate>(value * g + b);
+            here[i] = d;
+            sum += d;
+            product += d * (value - m);
+        }
+        doffset[c] = sum;
+        dgain[c] = product * r;
+        along += gain[c] * doffset[c];
+        across += gain[c] * dgain[c];
+    }
+    const float level = r * along / s.size(), tilt = r * r * across / s.size();
+    for (int64_t c = 0; c < s.width(); ++c) {
+        const float g = gain[c] * r;
+        const T *from = x + c * s.spots;
+        const float *here = dz + c * s.spots;
+        T *to = dx + c * s.spots;
+#pragma omp simd
+        for (int64_t i = 0; i < s.spots; ++i)
+            to[i] = as<T>(here[i] * g - level - (number(from[i]) - m) * tilt);
+    }
+}
+
+// Channels last: an example is `spots` rows of `channels` numbers.
+
+template <typename T, bool activate>
+void forward_example(const Shape &s, const T *x, const float *gain, const float *offset, float eps, T *y, float *mean,
+                     float *scale, float *room) {
+    float *total = room, *m = room + s.channels, *g = room + 2 * s.channels, *b = room + 3 * s.channels;
+    const int64_t n = s.channels;
+    std::memset(total, 0, n * sizeof(float));
+    for (int64_t i = 0; i < s.spots; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < n; ++c) total[c] += number(x[i * n + c]);
+    for (int64_t k = 0; k < s.groups; ++k) {
+        float sum = 0;
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) sum += total[c];
+        mean[k] = sum / s.size();
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) m[c] = mean[k];
+    }
+    std::memset(total, 0, n * sizeof(float));
+    for (int64_t i = 0; i < s.spots; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < n; ++c) {
+            const float d = number(x[i * n + c]) - m[c];
+            total[c] += d * d;
+        }
+    for (int64_t k = 0; k < s.groups; ++k) {
+        float squares = 0;
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) squares += total[c];
+        scale[k] = 1.0f / std::sqrt(squares / s.size() + eps);
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
+            g[c] = gain[c] * scale[k];
+            b[c] = offset[c] - g[c] * m[c];
+        }
+    }
+    for (int64_t i = 0; i < s.spots; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < n; ++c) y[i * n + c] = as<T>(phi<activate>(number(x[i * n + c]) * g[c] + b[c]));
+}
+
+template <typename T, bool activate>
+void backward_example(const Shape &s, const T *dy, const T *x, const float *gain, const float *offset,
+                      const float *mean, const float *scale, float *dz, T *dx, float *dgain, float *doffset,
+                      float *room) {
+    const int64_t n = s.channels;
+    float *m = room, *g = room + n, *b = room + 2 * n, *level = room + 3 * n, *tilt = room + 4 * n;
+    for (int64_t c = 0; c < n; ++c) {
+        m[c] = mean[c / s.width()];
+        g[c] = gain[c] * scale[c / s.width()];
+        b[c] = offset[c] - g[c] * m[c];
+        dgain[c] = doffset[c] = 0;
+    }
+    for (int64_t i = 0; i < s.spots; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < n; ++c) {
+            const float value = number(x[i * n + c]);
+            const float d = number(dy[i * n + c]) * slope<activate>(value * g[c] + b[c]);
+            dz[i * n + c] = d;
+            doffset[c] += d;
+            dgain[c] += d * (value - m[c]);
+        }
+    for (int64_t k = 0; k < s.groups; ++k) {
+        float along = 0, across = 0;
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
+            dgain[c] *= scale[k];
+            along += gain[c] * doffset[c];
+            across += gain[c] * dgain[c];
+        }
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
+            level[c] = scale[k] * along / s.size();
+            tilt[c] = scale[k] * scale[k] * across / s.size();
+        }
+    }
+    for (int64_t i = 0; i < s.spots; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < n; ++c)
+            dx[i * n + c] =
+                as<T>(dz[i * n + c] * g[c] - level[c] - (number(x[i * n + c]) - m[c]) * tilt[c]);
+}
+
+template <typename T, bool activate>
+void forward(const Shape &s, bool last, const T *x, const float *gain, const float *offset, float eps, T *y,
+             float *mean, float *scale, int threads) {
+    const int64_t whole = s.channels * s.spots, parts = last ? s.examples : s.examples * s.groups;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(last ? 4 * s.channels : 0);
+#pragma omp for
+        for (int64_t i = 0; i < parts; ++i) {
+            if (last)
+                forward_example<T, activate>(s, x + i * whole, gain + i * s.channels, offset + i * s.channels, eps,
+                                             y + i * whole, mean + i * s.groups, scale + i * s.groups, room.data());
+            else
+                forward_group<T, activate>(s, x + i * s.size(), gain + i * s.width(), offset + i * s.width(), eps,
+                                           y + i * s.size(), mean + i, scale + i);
+        }
+    }
+}
+
+template <typename T, bool activate>
+void backward(const Shape &s, bool last, const T *dy, const T *x, const float *gain, const float *offset,
+              const float *mean, const float *scale, T *dx, float *dgain, float *doffset, int threads) {
+    const int64_t whole = s.channels * s.spots, parts = last ? s.examples : s.examples * s.groups;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        std::vector<float> room(last ? 5 * s.channels : 0), dz(last ? whole : s.size());
+#pragma omp for
+        for (int64_t i = 0; i < parts; ++i) {
+            const int64_t c = i * (last ? s.channels : s.width());
+            if (last)
+                backward_example<T, activate>(s, dy + i * whole, x + i * whole, gain + c, offset + c,
+                                              mean + i * s.groups, scale + i * s.groups, dz.data(), dx + i * whole,
+                                              dgain + c, doffset + c, room.data());
+            else
+                backward_group<T, activate>(s, dy + i * s.size(), x + i * s.size(), gain + c, offset + c, mean[i],
+                                            scale[i], dz.data(), dx + i * s.size(), dgain + c, doffset + c);
+        }
+    }
+}
+
+} // namespace
+
+#define DEFINE(NAME, T)                                                                                               \
+    extern "C" void forward_##NAME(const int64_t *shape, int last, int activate, const T *x, const float *gain,      \
+                                   const float *offset, float eps, T *y, float *mean, float *scale, int threads) {    \
+        const Shape s{shape[0], shape[1], shape[2], shape[3]};                                                        \
+        (activate ? forward<T, true> : forward<T, false>)(s, last, x, gain, offset, eps, y, mean, scale, threads);    \
+    }                                                                                                                 \
+    extern "C" void backward_##NAME(const int64_t *shape, int last, int activate, const T *dy, const T *x,           \
+                                    const float *gain, const float *offset, const float *mean, const float *scale,    \
+                                    T *dx, float *dgain, float *doffset, int threads) {                               \
+        const Shape s{shape[0], shape[1], shape[2], shape[3]};                                                        \
+        (activate ? backward<T, true> : backward<T, false>)(s, last, dy, x, gain, offset, mean, scale, dx, dgain,     \
+                                                            doffset, threads);                                        \
+    }
+
+DEFINE(float32, float)
+DEFINE(bfloat16, bfloat16)
