@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.nn import kernel
+from figment.kernels import normalisation as kernel
 
 KERNEL_PIXELS = 1024  # a CPU's channels-last kernel takes up to 17 times as long as the formula below so many
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from figment.nn import kernel
+from figment.kernels import normalisation as kernel
 from figment.nn.attention import Pointwise, SelfAttention
 from figment.nn.embeddings import TimeEmbedding
 from figment.nn.normalisation import GroupNorm

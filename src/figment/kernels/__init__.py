@@ -1,0 +1,1 @@
+"""Compiled at first use where there is a compiler, and never needed."""
