@@ -48,8 +48,8 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a - b).square().sum(1).add(1e-8).sqrt().mean()
 
-    def size(x: torch.Tensor) -> torch.Tensor:
-        return x.square().sum(1).mean().sqrt()
+    def size(*rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat(rows).detach().square().sum(1).mean().sqrt()
 
     def generator_loss(real: torch.Tensor) -> torch.Tensor:
         seen = discriminator.describe(generator(torch.randn(BATCH, latent)))
@@ -58,7 +58,7 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
             truth = discriminator.describe(real[: BATCH // 2])
             logits = discriminator.judge(truth)
         first, second, truth = *seen.float().chunk(2), truth.float()
-        score = (apart(truth, first) + apart(truth, second) - apart(first, second)) / size(truth)
+        score = (apart(truth, first) + apart(truth, second) - apart(first, second)) / size(truth, first, second)
         return F.softplus(torch.cat([logits, logits]) - fake).mean() + 2 * score + again(real[: BATCH // 2])
 
     def again(real: torch.Tensor) -> torch.Tensor:
@@ -67,7 +67,7 @@ def bare(run: Run, dataset: Dataset) -> Callable[[], None]:
         with torch.no_grad():
             truth = discriminator.describe(real).float()
         seen, x = discriminator.describe(drawn).float(), real.flatten(1)
-        missed = (apart(x, drawn.flatten(1)) / size(x) + apart(truth, seen) / size(truth)) / 2
+        missed = (apart(x, drawn.flatten(1)) / size(x) + apart(truth, seen) / size(truth, seen)) / 2
         kl = (mean.square() + torch.expm1(log_variance) - log_variance).sum(1).mean() / 2
         return 3 * missed + 3e-4 * kl
 

@@ -206,8 +206,8 @@ def test_the_energy_score_is_least_for_the_distribution_of_the_data():
 
     best = score(0.0, 1.0)
     assert all(score(mean, scale) > best + 0.01 for mean, scale in ((0.5, 1.0), (0.0, 0.6), (0.0, 1.6)))
-    # E |x - a| = E |a - b| = 4 / sqrt(pi) for normal rows of three numbers, whose mean square is 3
-    assert best == pytest.approx(4 / math.pi**0.5 / 3**0.5, rel=0.02)
+    # E |x - a| = E |a - b| = 4 / sqrt(pi) for normal rows of three numbers
+    assert best == pytest.approx(4 / math.pi**0.5, rel=0.02)
 
 
 def test_its_slope_drives_points_that_are_too_much_alike_apart():

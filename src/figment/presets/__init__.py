@@ -26,8 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ebm": {"model": {"kind": "ebm"}, "training": {"lr": 1e-3}},
     "gan": {
         "model": {"kind": "gan"},
-        "training": {"batch": 32, "lr": 2e-3, "betas": (0.0, 0.99), "clip": None},
-        "rows": {"lr": 1e-3},
+        "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None, "warmup": 0.05},
     },
     "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 16, "lr": 1e-3}},
     "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 4, "lr": 1e-3, "betas": (0.5, 0.99)}},

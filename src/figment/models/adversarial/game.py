@@ -154,7 +154,8 @@ class Game(Model, Learns, HasPrior):
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """L_G, plus `spread` times the energy score of two drawn examples for each real one of half the batch."""
+        """L_G, plus `spread` times the energy score of two drawn examples for each real one of half the batch, over the
+        size of both: where a discriminator sees little of what is real, what is drawn is not thrown about."""
         batch = self.played(batch, turn)
         real, drawn = (half := batch[: (len(batch) + 1) // 2], twice(half)) if self.spread else (batch, batch)
         self.clip_weights()
@@ -167,7 +168,8 @@ class Game(Model, Learns, HasPrior):
             logits = self.discriminator.judge(truth, real.c.get("label"))
         if not self.spread:
             return Loss(self.objective.generator_loss(logits, fake))
-        score = objectives.energy_score(truth.float(), *seen.float().chunk(2))
+        truth, seen = truth.float(), seen.float()
+        score = objectives.energy_score(truth, *seen.chunk(2)) / objectives.size(truth, seen)
         loss = self.objective.generator_loss(torch.cat([logits, logits]), fake)
         return Loss(loss + self.spread * score, {"energy": score.detach()})
 

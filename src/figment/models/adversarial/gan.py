@@ -126,7 +126,7 @@ class GAN(Game):
         with torch.no_grad():
             truth = self.discriminator.describe(half.x).float()
         seen, x = self.discriminator.describe(again).float(), half.x.flatten(1)
-        missed = (apart(x, again.flatten(1)) / size(x) + apart(truth, seen) / size(truth)) / 2
+        missed = (apart(x, again.flatten(1)) / size(x) + apart(truth, seen) / size(truth, seen)) / 2
         kl = kl_to_standard_normal(mean, log_variance).mean()
         parts = {**loss.parts, "missed": missed.detach(), "kl": kl.detach()}
         return Loss(loss.value + self.repeat * missed + self.config.kl * kl, parts)

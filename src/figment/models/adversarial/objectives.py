@@ -98,19 +98,19 @@ def apart(a: Tensor, b: Tensor) -> Tensor:
     return ((a - b).square().sum(1) + 1e-8).sqrt().mean()
 
 
-def size(x: Tensor) -> Tensor:
-    """The root `()` of the mean of |x|^2, x `(B, F)`: what distances are measured in."""
-    return x.square().sum(1).mean().sqrt() + 1e-8
+def size(*rows: Tensor) -> Tensor:
+    """The root `()` of the mean of |x|^2 over all rows `(B, F)`, without a gradient: what distances are measured in."""
+    return torch.cat(rows).detach().square().sum(1).mean().sqrt() + 1e-8
 
 
 def energy_score(real: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """E |x - a| + E |x - b| - E |a - b| over the size of x `()`, of descriptions `(B, F)` of real examples x and of two
-    that were drawn for each, a and b, independently and of its label.
+    """E |x - a| + E |x - b| - E |a - b| `()` of descriptions `(B, F)` of real examples x and of two that were drawn for
+    each, a and b, independently and of its label.
 
     In expectation it is least where a and b are distributed as x is, label by label: drawn too much alike, or too
     little, they score worse. Gneiting & Raftery, "Strictly proper scoring rules, prediction, and estimation" (2007).
     """
-    return (apart(real, first) + apart(real, second) - apart(first, second)) / size(real)
+    return apart(real, first) + apart(real, second) - apart(first, second)
 
 
 def coverage(real: Tensor, fake: Tensor) -> Tensor:
