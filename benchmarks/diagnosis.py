@@ -41,7 +41,7 @@ class Case:
         return " ".join([self.kind, *(f"on {self.data}" for _ in range(self.data is not None)), *changes])
 
 
-UNBOUND = {"model__regulariser": "none", "training__lr": 1e-4, "model__rate": 30.0}
+UNBOUND = {"model__regulariser": "none", "training__lr": 1e-5, "model__rate": 300.0}
 LONE = {"model__conditional": False, "model__objective": "non-saturating", "model__regulariser": "none"}
 BROKEN = (
     Case("gan", 300, {"model__objective": "non-saturating", **UNBOUND}, "discriminator wins"),
@@ -53,7 +53,7 @@ BROKEN = (
          ("samples are all alike",)),
     Case("diffusion", 100, {"model__schedule": "linear", "model__steps": 100, "model__rescale": False},
          "schedule never reaches noise"),
-    Case("diffusion", 60, {"training__lr": 1e-6}, "noise-only samples"),
+    Case("diffusion", 200, {"training__lr": 1e-6}, "noise-only samples"),
     Case("gan", 500, {"data__rows": 20}, "memorisation"),
     Case("vae", 250, {"training__lr": 0.3}, "divergence", ("posterior collapse", "samples are all alike")),
     Case("flow", 250, {"training__lr": 30.0, "training__clip": None}, "NaN", ("divergence",)),

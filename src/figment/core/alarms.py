@@ -115,7 +115,7 @@ SIGNS = {
         Known(
             "discriminator wins",
             "gan, stylegan, translators with a discriminator",
-            f"the discriminator tells {signs.SURE:.0%} of pairs apart in each of {signs.LINES} lines",
+            f"the discriminator tells {signs.SURE:.0%} of pairs apart over {signs.LINES} lines",
             "it learns faster than the generator, or nothing bounds its slope",
             "Bound its slope, model.regulariser=r1+r2, more where that is done already, model.gamma=4; or let it learn "
             "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1. A translator has model.gamma "
@@ -127,7 +127,7 @@ SIGNS = {
             "mode collapse",
             "gan, stylegan",
             f"less than {signs.NARROW:.0%} of a batch's real examples have a drawn one near them (recall), and the "
-            f"discriminator tells less than {signs.WINNING:.0%} of pairs apart",
+            f"discriminator tells less than {signs.SURE:.0%} of pairs apart",
             "the generator has won by drawing a few things well: nothing asks for the others",
             "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
             "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "

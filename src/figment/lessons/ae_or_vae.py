@@ -26,8 +26,8 @@ def make(stage: Stage) -> Told:
     net = features_for(stage.dataset)
     kinds = {"ae": "autoencoder", "vae": "vae"}
     two: dict[str, dict[str, Any]] = {"ae": {"model__latent": 2}, "vae": {"model__latent": 2, "model__beta": WEIGHT}}
-    flat = {name: Survey(trained(stage, f"{name}-2", kind, **two[name])) for name, kind in kinds.items()}
-    deep = {name: Survey(trained(stage, name, kind)) for name, kind in kinds.items()}
+    flat = {name: Survey(trained(stage, f"sampled-{name}-2", kind, **two[name])) for name, kind in kinds.items()}
+    deep = {name: Survey(trained(stage, f"sampled-{name}", kind)) for name, kind in kinds.items()}
     figures: dict[str, Any] = {
         name: {"two": measured(stage, flat[name], net), "many": measured(stage, deep[name], net)} for name in kinds
     }
