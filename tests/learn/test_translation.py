@@ -150,13 +150,23 @@ def test_digits_keep_what_they_are_on_a_way_they_can_come_back(tinted: str, tmp_
         assert holds == (cycle > 0), found
 
 
+def test_faces_put_glasses_on_and_take_them_off(tmp_path: Path) -> None:
+    """Of pictures without pairs: an oracle sees glasses switched in 85 % both ways, and each other factor kept in 80 %;
+    without the way back that is not so."""
+    for cycle, steps in ((3.0, 2200), (0.0, 1000)):
+        run = figment.train("cyclegan", "faces:glasses", tmp_path / str(cycle), steps=steps, model__cycle=cycle)
+        found = figment.evaluate(run.path, features="fixed")["translation"].values()
+        holds = all(way["switched"]["glasses"] >= 0.85 and way["least_kept"] >= 0.8 for way in found)
+        assert holds == (cycle > 0), found
+
+
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Task, weight of the discriminator -> figures of a run of 250 steps."""
+    """Task, weight of the discriminator -> figures of a run of 400 steps."""
 
     @cache
     def make(task: str, weight: float) -> dict[str, Any]:
-        settings: dict[str, Any] = {"steps": 250, "data__count": 4000, "model__size": "tiny"}
+        settings: dict[str, Any] = {"steps": 400, "data__count": 4000, "model__size": "tiny"}
         out = tmp_path_factory.mktemp(task) / "run"
         return measured(figment.train("pix2pix", f"faces:{task}", out, model__adversarial=weight, **settings))
 

@@ -13,9 +13,9 @@ from figment.lessons.plate import Panel, bars, pictures, plate
 from figment.pictures import COLOURS
 from figment.translations import views
 
-STEPS = 2400
+STEPS = 4400
 SHOWN, MEASURED = 10, 200
-WEIGHTS = {"cycle": 10.0, "none": 0.0}
+WEIGHTS = {"cycle": 3.0, "none": 0.0}
 HEADINGS = {"cycle": "With the way back", "none": "Without"}
 
 
@@ -23,7 +23,9 @@ def make(stage: Stage) -> Told:
     figures, rows = {}, []
     batch = stage.dataset.held_out.gather(np.arange(min(SHOWN, len(stage.dataset.held_out))))
     for name, weight in WEIGHTS.items():
-        scene = stage.scene(f"cyclegan-{name}", "cyclegan", STEPS, training__previews=0, model__cycle=weight)
+        scene = stage.scene(
+            f"cyclegan-{name}", "cyclegan", STEPS, training__previews=0, model__cycle=weight, model__size="small"
+        )
         figures[name] = unpaired(scene.model, stage.dataset, MEASURED, "fixed")
         with torch.no_grad():
             shown = views(scene.model, batch.suited(scene.model.spec))

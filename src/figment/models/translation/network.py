@@ -26,8 +26,7 @@ def unet_for(form: Image, inputs: int, outputs: int, width: int, skips: bool = T
 
     `folded`, it begins at half the size, 2x2 pixels being one place: for changes of a picture, whose detail is kept.
     """
-    first = 2 if folded else 1
-    multipliers = [min(2**level, 4 // first) for level in range(max(1, halvings(form.height, form.width) + 2 - first))]
-    return UNet(
-        inputs, outputs, first * width, multipliers, blocks=1, head_width=0, patch=first, timed=False, skips=skips
-    )
+    patch = 2 if folded else 1
+    widths = [width * min(2**level, 4) for level in range(halvings(form.height, form.width) + 1)][patch - 1 :]
+    multipliers = [w // widths[0] for w in widths]
+    return UNet(inputs, outputs, widths[0], multipliers, blocks=1, head_width=0, patch=patch, timed=False, skips=skips)
