@@ -61,7 +61,7 @@ def test_lost_modes_are_told_once_a_run_is_no_longer_young() -> None:
     narrow = game(discriminator__coverage=0.4)
     assert names(narrow, 0.5) == ["mode collapse"]
     assert names(narrow, 0.1) == []
-    assert names(game(discriminator__coverage=0.5), 0.5) == []
+    assert names(game(discriminator__coverage=0.7), 0.5) == []
     lost = game(discriminator__coverage=0.0, discriminator__accuracy=1.0)
     assert names(lost, 0.5) == ["discriminator wins"], "nothing is near the data, and the generator has not won"
     begun = game(discriminator__coverage=0.0, discriminator__accuracy=0.1)
