@@ -46,14 +46,15 @@ def test_constant_loss_is_told() -> None:
 
 
 def test_a_discriminator_that_wins_is_told() -> None:
-    (won,) = from_log(game(discriminator__accuracy=0.99))
+    (won,) = from_log(game(discriminator__accuracy=0.99, discriminator__coverage=0.1))
     assert won.name == "discriminator wins"
     assert "99.0%" in won.cause
-    assert names(game(discriminator__accuracy=0.97)) == []
+    assert names(game(discriminator__accuracy=0.97, discriminator__coverage=0.1), 0.1) == []
+    assert names(game(discriminator__accuracy=0.99, discriminator__coverage=0.9)) == [], "right by a hair's breadth"
 
 
 def test_a_gradient_that_vanishes_is_told_before_the_winner() -> None:
-    faint = game(discriminator__accuracy=1.0, generator__gradient_norm=1e-4)
+    faint = game(discriminator__accuracy=1.0, discriminator__coverage=0.1, generator__gradient_norm=1e-4)
     assert names(faint) == ["vanishing gradient", "discriminator wins"]
 
 
@@ -190,6 +191,7 @@ def test_translators_are_cured_by_what_they_have() -> None:
 
 def test_a_diagnosis_says_when_a_sign_held() -> None:
     lines = [*GAME * 3, *game(discriminator__accuracy=1.0) * 2, *GAME * 2]
+    lines = [{name: value for name, value in line.items() if name != "discriminator.coverage"} for line in lines]
     log = [{**line, "step": 10 * (i + 1)} for i, line in enumerate(lines)]
     ((sign, (first, last)),) = held(log, 1.0)
     assert sign.name == "discriminator wins"

@@ -85,8 +85,8 @@ SIGNS = {
         Known(
             "divergence",
             "all that learn in steps",
-            f"for {signs.STAYS} lines a gradient is above {signs.STEEP:g}; or the loss of one player is up by "
-            f"{signs.LOST:.0%} of all it had fallen by, and by {signs.JUMP:g} times what it changes from line to line",
+            f"in {signs.STAYS} of {signs.LINES} lines a gradient is above {signs.STEEP:g}; or one player's loss is "
+            f"up by {signs.LOST:.0%} of all it had fallen by, and by {signs.JUMP:g} times its usual change",
             "steps too large: weights were thrown to where gradients say nothing of the way back",
             "Take a smaller training.lr, a longer training.warmup, or bound gradients by training.clip=1.",
             ({"training.lr": _tenth},),
@@ -115,7 +115,8 @@ SIGNS = {
         Known(
             "discriminator wins",
             "gan, stylegan, translators with a discriminator",
-            f"the discriminator tells {signs.SURE:.0%} of pairs apart over {signs.LINES} lines",
+            f"the discriminator tells {signs.SURE:.0%} of pairs apart over {signs.LINES} lines, and less than "
+            f"{signs.NARROW:.0%} of real examples have a drawn one near them, where that is logged",
             "it learns faster than the generator, or nothing bounds its slope",
             "Bound its slope, model.regulariser=r1+r2, more where that is done already, model.gamma=4; or let it learn "
             "more slowly, model.rate=0.25, or from noisy labels, model.flipped=0.1. A translator has model.gamma "

@@ -44,10 +44,11 @@ def standstill(lines: Lines, progress: float) -> str | None:
 
 
 def divergence(lines: Lines, progress: float) -> str | None:
-    """Gradients that are steep beyond all reason for a few lines; or a loss that has lost most of what it had fallen by
+    """Gradients that are steep beyond all reason in a few lines; or a loss that has lost most of what it had fallen by
     since the first line, for a few lines, and by far more than it changes from line to line: one of two players may."""
     for name in (name for name in lines[-1] if name.split(".")[-1] == "gradient_norm"):
-        if min(steep := [line.get(name, 0.0) for line in lines[-STAYS:]]) >= STEEP and len(steep) == STAYS:
+        steep = [line[name] for line in lines[-LINES:] if line.get(name, 0.0) >= STEEP]
+        if len(steep) >= STAYS:
             return f"{name} is {steep[-1]:.1g}, where about 1 is usual: weights were thrown far from where they began"
     values = [line["loss"] for line in (*lines[:1], *lines[1:][-MEMORY:]) if "loss" in line]
     if len(values) < LINES:
@@ -62,7 +63,7 @@ def divergence(lines: Lines, progress: float) -> str | None:
 def vanishing_gradient(lines: Lines, progress: float) -> str | None:
     if not _sure(lines):
         return None
-    accuracy, slope = (_mean(lines, name) for name in ("discriminator.accuracy", "generator.gradient_norm"))
+    accuracy, slope = _mean(lines, "discriminator.accuracy"), _mean(lines[-BRIEF:], "generator.gradient_norm")
     if accuracy is None or slope is None or slope > FAINT:
         return None
     return (
@@ -72,7 +73,9 @@ def vanishing_gradient(lines: Lines, progress: float) -> str | None:
 
 
 def discriminator_wins(lines: Lines, progress: float) -> str | None:
-    if not _sure(lines):
+    """A discriminator that is sure, of what is not all over the data: a sure one may be right by a hair's breadth."""
+    coverage = _mean(lines, "discriminator.coverage")
+    if not _sure(lines) or (coverage is not None and coverage >= NARROW):
         return None
     return (
         f"for {LINES} lines of the log it tells {_mean(lines, 'discriminator.accuracy'):.1%} of samples from the data, "
