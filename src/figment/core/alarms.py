@@ -128,7 +128,7 @@ SIGNS = {
             "mode collapse",
             "gan, stylegan",
             f"less than {signs.NARROW:.0%} of a batch's real examples have a drawn one near them (recall), and the "
-            f"discriminator tells less than {signs.SURE:.0%} of pairs apart",
+            f"discriminator tells less than {signs.AHEAD:.0%} of pairs apart",
             "the generator has won by drawing a few things well: nothing asks for the others",
             "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
             "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "

@@ -11,6 +11,7 @@ from statistics import fmean, median
 LINES = 20  # of the log, that a sign must hold for
 BRIEF = 10  # lines, where the one that learns does so for a part of the run
 SURE = 0.98  # of pairs that a discriminator tells apart
+AHEAD = 0.97  # of them, beyond which it, and not the generator, is about to win
 FAINT = 0.1  # of a gradient, where some 1 to 20 are usual
 NARROW = 0.6  # of real examples that have a drawn one near them, well into a run
 EARLY = 0.4  # of a run, in which what is drawn need not be like data yet
@@ -85,10 +86,11 @@ def discriminator_wins(lines: Lines, progress: float) -> str | None:
 
 def mode_collapse(lines: Lines, progress: float) -> str | None:
     """Real examples that have no drawn one near them, though the discriminator is not about to win."""
-    coverage, accuracy = _mean(lines, "discriminator.coverage"), _mean(lines[-BRIEF:], "discriminator.accuracy")
+    coverage = _mean(lines, "discriminator.coverage")
     if progress < EARLY or len(lines) < LINES or coverage is None or coverage >= NARROW:
         return None
-    if accuracy is None or accuracy >= SURE:
+    ahead = (_mean(some, "discriminator.accuracy") or 0.0 for some in (lines, lines[-BRIEF:]))
+    if max(ahead) >= AHEAD:
         return None
     return (
         f"for {LINES} lines of the log only {coverage:.0%} of real examples have a sample near them, where nine in ten "
