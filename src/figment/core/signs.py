@@ -75,7 +75,7 @@ def vanishing_gradient(lines: Lines, progress: float) -> str | None:
 
 def discriminator_wins(lines: Lines, progress: float) -> str | None:
     """A discriminator that is sure, of what is not all over the data: a sure one may be right by a hair's breadth."""
-    coverage = _mean(lines, "discriminator.coverage")
+    coverage = _mean(lines[-BRIEF:], "discriminator.coverage")
     if not _sure(lines) or (coverage is not None and coverage >= NARROW):
         return None
     return (
@@ -86,14 +86,14 @@ def discriminator_wins(lines: Lines, progress: float) -> str | None:
 
 def mode_collapse(lines: Lines, progress: float) -> str | None:
     """Real examples that have no drawn one near them, though the discriminator is not about to win."""
-    coverage = _mean(lines, "discriminator.coverage")
+    coverage = _mean(lines[-BRIEF:], "discriminator.coverage")
     if progress < EARLY or len(lines) < LINES or coverage is None or coverage >= NARROW:
         return None
     ahead = (_mean(some, "discriminator.accuracy") or 0.0 for some in (lines, lines[-BRIEF:]))
     if max(ahead) >= AHEAD:
         return None
     return (
-        f"for {LINES} lines of the log only {coverage:.0%} of real examples have a sample near them, where nine in ten "
+        f"for {BRIEF} lines of the log only {coverage:.0%} of real examples have a sample near them, where nine in ten "
         "are usual: the generator has won by drawing a few things well"
     )
 
