@@ -35,6 +35,16 @@ def test_the_default_finds_every_mode(name: str, fewest: int, seed: int, tmp_pat
     assert diagnose(run)["findings"] == []
 
 
+def test_a_wasserstein_critic_with_a_gradient_penalty_finds_every_mode(tmp_path: Path) -> None:
+    """Row D6, with the small weight of toys: 10 gamma = 0.1."""
+    game = {"model__objective": "wasserstein", "model__regulariser": "gradient-penalty", "model__gamma": 0.01}
+    settings = {"model__critics": 5, "training__batch": 128}
+    run = figment.train("gan", "toy:gaussians8", tmp_path / "run", steps=2500, **game, **settings)
+    quality = evaluate(run)["quality"]
+    assert quality["modes_found"] == 8, quality
+    assert quality["on_mode"] >= 0.8, quality
+
+
 def test_a_collapsed_game_is_named(tmp_path: Path) -> None:
     run = figment.train("gan", "toy:gaussians8", tmp_path / "run", steps=800, **BROKEN)
     assert evaluate(run)["quality"]["modes_found"] <= 4
