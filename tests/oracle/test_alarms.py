@@ -93,6 +93,7 @@ def test_what_is_drawn_is_told() -> None:
     assert drawn(lattice=20.0) == ["checkerboard"]
     assert drawn(copies=0.5) == ["memorisation"]
     assert names([{"drawn.noise": 1.0, "drawn.spread": 1.0}], 0.1) == [], "all begin with noise"
+    assert names([{"drawn.copies": 0.5, "drawn.fresh": 0.1}], 0.1) == [], "a blob may lie near one item by chance"
 
 
 def test_a_loss_that_rises_again_is_told() -> None:

@@ -163,8 +163,9 @@ def checkerboard(lines: Lines, progress: float) -> str | None:
 
 
 def memorisation(lines: Lines, progress: float) -> str | None:
+    """Copies, well into a run: blobs of one that has just begun may lie near one item by chance."""
     copies = lines[-1].get("drawn.copies", 0.0)
-    if copies <= lines[-1].get("drawn.fresh", 1.0):
+    if progress < EARLY or copies <= lines[-1].get("drawn.fresh", 1.0):
         return None
     return (
         f"{copies:.0%} of samples lie closer to a training item than nearly all held-out items do; of fresh ones "
