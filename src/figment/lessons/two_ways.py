@@ -13,7 +13,7 @@ from figment.lessons.plate import Panel, bars, pictures, plate
 from figment.pictures import COLOURS
 from figment.translations import views
 
-STEPS = 4400
+STEPS = 4000
 SHOWN, MEASURED = 10, 200
 WEIGHTS = {"cycle": 3.0, "none": 0.0}
 HEADINGS = {"cycle": "With the way back", "none": "Without"}
