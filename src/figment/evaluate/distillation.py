@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from figment.core.data import Dataset
 from figment.core.model import HasSampling, Model, with_sampling
 from figment.core.run import RunFolder, write_json
@@ -42,9 +40,10 @@ def distill(
 ) -> dict[str, Any]:
     """Trains a student of a finished diffusion run, measures both, and writes `distill.json` to the student's folder.
 
-    A row for each: the teacher as it draws by default, in 8 evaluations and in as many as the student; the student in
-    `evaluations` and in one. `x_frechet` and `x_speed` are relative to the `baseline`, the teacher's cheapest row
-    within 5 % of its best. `out` defaults to RUN-distilled. Raises UsageError, DataError, Diverged.
+    A row for each: the teacher as it draws by default, in 8 evaluations and in as many as the student (twice as many
+    where the student learns its guidance); the student in `evaluations` and in one. `x_frechet` and `x_speed` are
+    relative to the `baseline`, the teacher's cheapest row within 5 % of its best. `out` defaults to RUN-distilled.
+    Raises UsageError, DataError, Diverged.
     """
     teacher, say = RunFolder(run), announce or (lambda line: None)
     value = teacher.read_run()
@@ -66,7 +65,7 @@ def distill(
     guided = {} if guidance == 1 else {"guidance": guidance}
     plans = [(teacher, None), (teacher, HALF), (teacher, evaluations), (student, evaluations), (student, 1)]
     rows = [
-        row(owner.path, count, dataset, net, n, seed, say, guided if owner is teacher else {})
+        row(owner.path, count, dataset, net, n, seed, say, guided if owner is teacher else {}, device)
         for owner, count in dict.fromkeys(plans)
     ]
     told = {"teacher": str(teacher.path), "student": str(student.path), **compared(rows, value.model.kind)}
@@ -83,9 +82,10 @@ def row(
     seed: int,
     say: Callable[[str], None],
     guided: Mapping[str, Any] | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """What a run's model gives in so many steps (None: as it does by default): quality, diversity, speed."""
-    model: Model = load(run, "cuda" if torch.cuda.is_available() else "cpu")
+    model: Model = load(run, device)
     options = {**(guided or {}), **({} if count is None else {"steps": count})}
     assert isinstance(model, HasSampling)
     spent = with_sampling(model, options).evaluations

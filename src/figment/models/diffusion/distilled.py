@@ -95,12 +95,12 @@ class Distilled(Game, CanJump, HasSampling):
     def __init__(self, config: DistilledConfig, spec: Spec, first: Model):
         assert isinstance(first, Diffusion | LatentDiffusion)
         super().__init__(config, spec, deepcopy(first))
-        self.student.requires_grad_(True)
+        self.denoiser.requires_grad_(True)
         self.first, self.schedule = first, denoiser_of(first).schedule
         self.mapped = isinstance(denoiser_of(first).network, UNet)
         if self.mapped:
             with torch.no_grad():
-                maps = self._maps(torch.zeros(1, *self.student.spec.x.shape))
+                maps = self._maps(torch.zeros(1, *self.denoiser.spec.x.shape))
             assert config.width is not None
             self.discriminator = MapCritic(maps.shape[1:], 2 * config.width, spec.label.count if spec.label else 0)
         self.levels = self.path(config.evaluations)
@@ -110,7 +110,8 @@ class Distilled(Game, CanJump, HasSampling):
         return levels(self.schedule, count, "shifted" if isinstance(self.spec.x, Image) else "uniform", SHIFT)
 
     @property
-    def student(self) -> Diffusion:
+    def denoiser(self) -> Diffusion:
+        """What learns."""
         return denoiser_of(self.generator)
 
     @property
@@ -132,11 +133,11 @@ class Distilled(Game, CanJump, HasSampling):
         return ratio * x_s + (alpha(t).view(shape) - ratio * alpha(s).view(shape)) * self._clean(x_s, s, c)
 
     def _clean(self, x_s: Tensor, s: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        return self.student.denoise(x_s, s, c).mean
+        return self.denoiser.denoise(x_s, s, c).mean
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """Noise of the shape of x: that which the teacher's samples of this seed start from."""
-        return noise.stream("prior").normal(self.student.spec.x.shape)
+        return noise.stream("prior").normal(self.denoiser.spec.x.shape)
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.with_sampling(Jumps()).decode(z, c)
@@ -229,5 +230,5 @@ class Jumped(HasPrior):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, `(B, ...)` of the shape of x, or of its codes."""
-        denoiser = self.student.student
+        denoiser = self.student.denoiser
         return self.student.pictures(integrate(ancestral(), mean_of(denoiser, denoiser.prepared(c)), z, self.path))
