@@ -30,15 +30,12 @@ class GroupNorm(nn.Module):
         if kernel.usable(x):
             gain, offset = self.affine(len(x), modulation)
             return kernel.normalised(x, gain, offset, self.groups, self.activate, self.formula)
-        y = self.side_by_side(x, modulation) if x.is_contiguous() else self.channels_last(x, modulation)
-        return F.silu(y, inplace=not torch.is_grad_enabled()) if self.activate else y
+        if x.is_contiguous():
+            return self.formula(x, *self.affine(len(x), modulation))
+        return self.activated(self.channels_last(x, modulation))
 
-    def formula(self, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-        """The same, differentiable as often as one likes, from the gain and offset of every channel `(B, C)`."""
-        h = x.float().reshape(len(x), self.groups, -1)
-        h = (h - h.mean(2, keepdim=True)) * (h.var(2, correction=0, keepdim=True) + kernel.EPSILON).rsqrt()
-        y = h.view(x.shape) * gain[..., None, None] + offset[..., None, None]
-        return (F.silu(y) if self.activate else y).to(x.dtype)
+    def activated(self, y: Tensor) -> Tensor:
+        return F.silu(y, inplace=not torch.is_grad_enabled()) if self.activate else y
 
     def affine(self, examples: int, modulation: Tensor | None) -> tuple[Tensor, Tensor]:
         """Gain and offset of every channel of every example, `(B, C)`."""
@@ -48,12 +45,13 @@ class GroupNorm(nn.Module):
         scale, shift = modulation.float().chunk(2, dim=1)
         return gain * (1 + scale), offset * (1 + scale) + shift
 
-    def side_by_side(self, x: Tensor, modulation: Tensor | None) -> Tensor:
-        """The examples as channels of one picture: each then has a gain of its own, within the one kernel."""
+    def formula(self, x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
+        """With the gain and offset of every channel of every example: as channels of one picture, examples have them
+        within torch's one kernel."""
         examples, channels, *size = x.shape
-        gain, offset = self.affine(examples, modulation)
         joined = x.reshape(1, examples * channels, *size)
-        return F.group_norm(joined, examples * self.groups, gain.flatten(), offset.flatten()).view(x.shape)
+        y = F.group_norm(joined, examples * self.groups, gain.flatten(), offset.flatten(), kernel.EPSILON)
+        return self.activated(y.view(x.shape))
 
     def channels_last(self, x: Tensor, modulation: Tensor | None) -> Tensor:
         examples, channels, *size = x.shape
@@ -74,5 +72,5 @@ class GroupNorm(nn.Module):
         y = x - per_channel(group_mean(x))
         mean = group_mean(y)
         gain, offset = (v.view(examples, self.groups, -1) for v in self.affine(examples, modulation))
-        gain = gain * ((group_mean(y * y) - mean * mean).clamp(min=0) + 1e-5).rsqrt()
+        gain = gain * ((group_mean(y * y) - mean * mean).clamp(min=0) + kernel.EPSILON).rsqrt()
         return torch.addcmul(per_channel(offset - gain * mean), y, per_channel(gain))
