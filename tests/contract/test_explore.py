@@ -163,6 +163,16 @@ def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Pa
         assert figures["psnr_to_terms"]["sample:4"] > 50, kind
 
 
+@pytest.mark.parametrize("kind", ["vae", "gan", "stylegan"])
+def test_the_same_is_added_to_samples_of_the_first_label(runs: dict[str, Path], kind: str) -> None:
+    """A label taken away and given back is nothing, and of styles the sum is where it should be."""
+    scene = Scene(runs[kind])
+    found = explore(scene, "arithmetic", ["sample:0", "+", "label:3", "-", "label:3"], {"n": 5}).figures
+    assert sum(found["read_as"].values()) == pytest.approx(1)
+    assert found["summed"] == ("styles" if kind == "stylegan" else "codes")
+    assert found["psnr_to_terms"]["sample:0"] > 50
+
+
 def test_words_name_pictures(runs: dict[str, Path], tmp_path: Path) -> None:
     scene = Scene(runs["vae"])
     held, digits = scene.dataset.held_out, scene.dataset.train
