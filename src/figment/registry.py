@@ -35,6 +35,7 @@ MODELS = {
     "flow": "figment.models.flows.flow:FlowConfig",
     "diffusion": "figment.models.diffusion.diffusion:DiffusionConfig",
     "latent-diffusion": "figment.models.diffusion.latent:LatentDiffusionConfig",
+    "cascade": "figment.models.diffusion.cascade:CascadeConfig",
     "distilled": "figment.models.diffusion.distilled:DistilledConfig",
 }
 DATA = {

@@ -1,4 +1,5 @@
-"""Prompts obeyed: coloured digits drawn from captions in a latent space (F10), and one colour left out (F11)."""
+"""Prompts obeyed: coloured digits drawn from captions in a latent space (F10), one colour left out (F11), and drawn
+small, then larger (F14)."""
 
 from __future__ import annotations
 
@@ -59,8 +60,9 @@ def reader() -> Any:
 
 
 def digits(x: torch.Tensor) -> torch.Tensor:
-    """The digit that each picture `(N, 3, 28, 28)` shows, by its brightest channel."""
-    return reader().classify(x.amax(1, keepdim=True)).argmax(1)
+    """The digit that each picture `(N, 3, H, W)` shows, by its brightest channel at 28x28."""
+    grey = torch.nn.functional.interpolate(x.amax(1, keepdim=True), (28, 28), mode="bilinear", antialias=True)
+    return reader().classify(grey).argmax(1)
 
 
 def hues(x: torch.Tensor) -> torch.Tensor:
@@ -74,16 +76,32 @@ def drawn(model: Any, texts: list[str], start: int = 0, **options: Any) -> torch
     return with_sampling(model, options).sample(c, Noise(0, range(start, start + len(texts)))).float()
 
 
-def test_digit_and_colour_are_as_the_prompt_says(run: RunFolder) -> None:
-    model: Any = figment.load(run.path)
-    x = model.spec.x
-    assert isinstance(x, Image)
-    assert 8 * model.denoiser.spec.x.dimensions <= x.dimensions  # numbers of a code, of a picture
+def obeyed(model: Any) -> tuple[float, float]:
+    """How often digit and colour are those of the prompt."""
     wanted = [(k, name) for _ in range(6) for k in range(10) for name in COLOURS]
     pictures = drawn(model, [f"a {name} {DIGITS[k]}" for k, name in wanted], guidance=3)
     digit = (digits(pictures) == torch.tensor([k for k, _ in wanted])).float().mean()
     colour = (hues(pictures) == torch.tensor([list(COLOURS).index(name) for _, name in wanted])).float().mean()
     print(f"digit {digit:.3f} (chance .1), colour {colour:.3f} (chance .2)")
+    return float(digit), float(colour)
+
+
+def test_digit_and_colour_are_as_the_prompt_says(run: RunFolder) -> None:
+    model: Any = figment.load(run.path)
+    x = model.spec.x
+    assert isinstance(x, Image)
+    assert 8 * model.denoiser.spec.x.dimensions <= x.dimensions  # numbers of a code, of a picture
+    digit, colour = obeyed(model)
+    assert digit >= 0.85
+    assert colour >= 0.9
+
+
+def test_a_cascade_keeps_digit_and_colour(tmp_path: Path) -> None:
+    """16x16, then 32x32, told the same caption."""
+    (tmp_path / "coloured").mkdir()
+    folder = coloured(tmp_path / "coloured")
+    run = figment.train("cascade", str(folder), tmp_path / "run", steps=STEPS, model__size="tiny", data__size=32)
+    digit, colour = obeyed(figment.load(run.path))
     assert digit >= 0.85
     assert colour >= 0.9
 

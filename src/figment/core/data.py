@@ -251,9 +251,12 @@ class Spec(Config):
         return {key: part.to_model(v, seed) if isinstance(part, Tokens) else part.to_model(v) for key, part, v in parts}
 
     def nulled(self, c: Mapping[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
-        """Conditions with their null value where `mask` `(B,)` is true: for guidance and for dropping conditions."""
-        out = {}
+        """Conditions with their null value where `mask` `(B,)` is true: for guidance and for dropping conditions.
+        Pictures stay, for what is drawn from one begins with it."""
+        out = dict(c)
         for key, value in c.items():
+            if isinstance(self.c[key], Image):
+                continue
             out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), self.c[key].null(value), value)
         return out
 

@@ -17,34 +17,40 @@ class Noise:
     """One counter-based random stream a sample, keyed by (seed, index): sample i is the same at any batch size.
 
     `.normal(shape)` and `.uniform(shape)` return float32 `(B, *shape)` and advance the stream. `.stream(name)` gives
-    an independent one that starts at its beginning, so that the same z survives a change of sampler.
-    `noise[a:b]` is the noise of some of the samples. Philox 4x64: Salmon et al., "Parallel random numbers: as easy
-    as 1, 2, 3" (2011).
+    an independent one that starts at its beginning, so that the same z survives a change of sampler; `.apart(scope)`
+    has other streams of the same names, for another part of a model. `noise[a:b]` is the noise of some of the samples.
+    Philox 4x64: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
     """
 
-    def __init__(self, seed: int, indices: Sequence[int] | range, name: str = "prior", device: Any = "cpu"):
+    def __init__(
+        self, seed: int, indices: Sequence[int] | range, name: str = "prior", device: Any = "cpu", scope: str = ""
+    ):
         if not 0 <= seed < 2**63:
             raise UsageError(f"a seed lies between 0 and 2^63 - 1 (given: {seed}).")
-        self.seed, self.indices, self.name, self.device = seed, indices, name, torch.device(device)
+        self.seed, self.indices, self.name, self.scope = seed, indices, name, scope
+        self.device = torch.device(device)
         self._generators: list[np.random.Generator] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, part: slice) -> Noise:
-        return Noise(self.seed, self.indices[part], self.name, self.device)
+        return Noise(self.seed, self.indices[part], self.name, self.device, self.scope)
 
     def stream(self, name: str) -> Noise:
-        return Noise(self.seed, self.indices, name, self.device)
+        return Noise(self.seed, self.indices, name, self.device, self.scope)
+
+    def apart(self, scope: str) -> Noise:
+        return Noise(self.seed, self.indices, self.name, self.device, scope)
 
     def to(self, device: Any) -> Noise:
         """The same noise, delivered to a device; it is always drawn on the CPU."""
-        return Noise(self.seed, self.indices, self.name, device)
+        return Noise(self.seed, self.indices, self.name, device, self.scope)
 
     @property
     def generators(self) -> list[np.random.Generator]:
         if self._generators is None:
-            word = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "little")
+            word = int.from_bytes(hashlib.sha256((self.scope + self.name).encode()).digest()[:8], "little")
             self._generators = [
                 np.random.Generator(
                     np.random.Philox(

@@ -67,6 +67,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"kind": "latent-diffusion"},
         "training": {"batch": 64, "optimiser": "muon", "lr": 4e-3},
     },
+    "cascade": {
+        "model": {"kind": "cascade"},
+        "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
+    },
     "distilled": {
         "model": {"kind": "distilled", "rate": 2.0},
         "training": {"batch": 32, "optimiser": "muon", "lr": 5e-4, "betas": (0.0, 0.99)},

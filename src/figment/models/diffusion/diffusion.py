@@ -146,7 +146,10 @@ class DiffusionConfig(ModelConfig):
         return spec.model_copy(update={"c": c})
 
     def build(self, spec: Spec) -> Diffusion:
-        spec = self.adapt(spec)
+        return self.built(self.adapt(spec))
+
+    def built(self, spec: Spec) -> Diffusion:
+        """The model of data whose conditions are all told; a picture among them, as large as x, is seen beside it."""
         if self.prediction == "mixture" and not isinstance(spec.x, Image):
             raise UsageError("model.prediction=mixture is of pictures' grey levels; rows of numbers have none.")
         by_size = ROWS if isinstance(spec.x, Vector) else PICTURES if self.network == "unet" else PATCHES
@@ -283,7 +286,10 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
 
     def predict(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """What the network says of x_t."""
-        return self.network(x_t, t, *self._told(c, x_t))
+        return self.network(self._seen(x_t, c), t, *self._told(c, x_t))
+
+    def _seen(self, x_t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        return torch.cat([x_t, c["image"].to(x_t)], dim=1) if "image" in self.spec.c else x_t
 
     def read(self, raw: Tensor, x_t: Tensor, t: Tensor, at: Transition) -> tuple[Tensor, Denoised]:
         """What the network's output predicts, and what that says of x."""
@@ -302,7 +308,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
     def maps(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """What its U-Net makes of pictures on its way down `(B, F, h, w)`."""
         assert isinstance(self.network, UNet)
-        return self.network.maps(x_t, t, *self._told(c, x_t))
+        return self.network.maps(self._seen(x_t, c), t, *self._told(c, x_t))
 
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         found = self.read(self.predict(x_t, t, c), x_t, t, self.transition(t, x_t))[1]
@@ -346,7 +352,8 @@ def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
         d, embedding = spec.x.dimensions, config.width if spec.label else 0
         return RowDenoiser(d, outputs * d, config.width, config.blocks, embedding), config.width
     assert config.patch
-    both = (spec.x.channels, outputs * spec.x.channels)
+    beside = spec.c.get("image")
+    both = (spec.x.channels + (beside.channels if isinstance(beside, Image) else 0), outputs * spec.x.channels)
     words = TEXTS[config.size][0] if spec.text else 0
     told: dict[str, Any] = {
         "patch": config.patch,
