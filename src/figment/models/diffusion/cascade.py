@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
@@ -29,7 +30,6 @@ from figment.core.model import (
 )
 from figment.core.noise import Noise
 from figment.models.diffusion.diffusion import Diffusion, DiffusionConfig
-from figment.models.diffusion.sampling import Drawn, Solved
 from figment.models.diffusion.sampling import Sampling as Choices
 
 SMALL = 16  # pixels a side up to which none are folded
@@ -155,20 +155,15 @@ def _own(noise: Noise, k: int) -> Noise:
     return noise.apart(f"stage {k} ") if k else noise
 
 
-@final
-class DrawnCascade(CanSample, CanVary):
-    """Every stage by steps that add fresh noise."""
+class Staged(CanVary, ABC):
+    """Every stage with the same choices."""
 
-    def __init__(self, model: Cascade, ways: Sequence[Drawn]):
+    def __init__(self, model: Cascade, ways: Sequence[Any]):
         self.model, self.ways = model, ways
 
     @property
     def evaluations(self) -> int:
         return sum(way.evaluations for way in self.ways)
-
-    @torch.no_grad()
-    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        return self.model.grown(lambda k, told: self.ways[k].sample(told, _own(noise, k)), c)
 
     @torch.no_grad()
     def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
@@ -177,33 +172,29 @@ class DrawnCascade(CanSample, CanVary):
 
 
 @final
-class SolvedCascade(HasPrior, CanEncode, CanVary):
-    """Every stage by a differential equation: x is a function of the noise of all stages `(B, d)`, side by side."""
+class DrawnCascade(Staged, CanSample):
+    """By steps that add fresh noise."""
 
-    def __init__(self, model: Cascade, ways: Sequence[Solved]):
-        self.model, self.ways = model, ways
+    @torch.no_grad()
+    def sample(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.model.grown(lambda k, told: self.ways[k].sample(told, _own(noise, k)), c)
 
-    @property
-    def evaluations(self) -> int:
-        return sum(way.evaluations for way in self.ways)
+
+@final
+class SolvedCascade(Staged, HasPrior, CanEncode):
+    """By a differential equation: x is a function of the noise of all stages `(B, d)`, side by side."""
 
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         return torch.cat([way.prior(c, _own(noise, k)).flatten(1) for k, way in enumerate(self.ways)], dim=1)
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        parts = z.split([form.dimensions for form in self.model.forms], dim=1)
-        return self.model.grown(
-            lambda k, told: self.ways[k].decode(parts[k].unflatten(1, self.model.forms[k].shape), told), c
-        )
+        forms = self.model.forms
+        parts = z.split([form.dimensions for form in forms], dim=1)
+        return self.model.grown(lambda k, told: self.ways[k].decode(parts[k].unflatten(1, forms[k].shape), told), c)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         given = self.model.smaller(x)
         told = [self.model.told(k, c, given[k - 1] if k else None) for k in range(len(given))]
         return torch.cat([way.encode(given[k], told[k]).flatten(1) for k, way in enumerate(self.ways)], dim=1)
-
-    @torch.no_grad()
-    def vary(self, x: Tensor, strength: float, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
-        given = self.model.smaller(x)
-        return self.model.grown(lambda k, told: self.ways[k].vary(given[k], strength, told, _own(noise, k)), c)
