@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MOST = 0.7  # of pictures changed by each: above 3 / 4, places may no longer be told apart after being shifted
-RAMP = 20_000  # examples over which the share could rise from 0 to 1
+RISE = 0.1  # of a run, in which the share could rise from 0 to 1
 
 
 def augment(x: Tensor, share: Tensor | float) -> Tensor:
@@ -65,13 +65,13 @@ def blot(x: Tensor) -> Tensor:
     return x * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
 
 
-def adapted(share: Tensor, accuracy: Tensor, target: float, examples: int) -> Tensor:
-    """The share of pictures to change next `()`: more while real and drawn are told apart too well, else less.
+def adapted(share: Tensor, accuracy: Tensor, target: float, passed: float) -> Tensor:
+    """The share of pictures to change next `()`: more while real and drawn are told apart too well, else less; `passed`
+    is the part of the run since it was last set.
 
     r = 2 accuracy - 1 is 0 for a discriminator that knows nothing, and 1 for one that tells every pair apart.
     """
-    step = torch.sign(2 * accuracy - 1 - target) * examples / RAMP
-    return (share + step).clamp(0, MOST)
+    return (share + torch.sign(2 * accuracy - 1 - target) * passed / RISE).clamp(0, MOST)
 
 
 def _uniform(x: Tensor) -> Tensor:

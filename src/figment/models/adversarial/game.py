@@ -148,9 +148,8 @@ class Game(Model, Learns, HasPrior):
             parts["slope"] = squares.sqrt().mean()
             loss = loss + STEEP * self.gamma * regularisers.unit_slope(squares).mean()
         if config.augment == "adaptive" and torch.is_grad_enabled():
-            parts["share"] = self.share.copy_(
-                adapted(self.share, turn.mean(parts["accuracy"]), config.target, len(batch))
-            )
+            accuracy, passed = turn.mean(parts["accuracy"]), turn.progress / max(turn.count, 1)
+            parts["share"] = self.share.copy_(adapted(self.share, accuracy, config.target, passed))
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
