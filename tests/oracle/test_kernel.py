@@ -1,4 +1,4 @@
-"""The kernel of group normalisation against torch's own terms: values, gradients, and gradients of gradients."""
+"""The kernels against torch's own terms: values, gradients, and gradients of gradients."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from figment.kernels import attention, compiled, tokens
 from figment.kernels import normalisation as kernel
+from figment.nn.dit import DiT, JointAttention
 from figment.nn.normalisation import GroupNorm
 
-needs_compiler = pytest.mark.skipif(kernel.library() is None, reason="there is no compiler")
+needs_compiler = pytest.mark.skipif(compiled.library("normalisation") is None, reason="there is no compiler")
 
 
 def case(last: bool, dtype: torch.dtype, shape: tuple[int, ...] = (3, 32, 5, 7)) -> tuple[GroupNorm, Tensor, Tensor]:
@@ -99,16 +101,117 @@ def test_far_from_zero_silu_is_exact() -> None:
     torch.testing.assert_close(y, torch.nn.functional.silu(z), atol=1e-4, rtol=1e-5)
 
 
+def in_turn(function: Any, inputs: list[Tensor], dy: Tensor) -> list[Tensor]:
+    """A function's value and gradients."""
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    y = function(*inputs)
+    return [y, *torch.autograd.grad(y, inputs, dy.to(y.dtype))]
+
+
+def assert_near(found: list[Tensor], expected: list[Tensor], close: float) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.double() - theirs.double()).norm() <= close * theirs.double().norm()
+
+
+@needs_compiler
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("shape", [(2, 256, 3, 32), (3, 37, 2, 20), (1, 5, 1, 6), (2, 64, 1, 64), (1, 1, 1, 2)])
+@pytest.mark.parametrize("loud", [1.0, 30.0])
+def test_attention_is_the_formula(unit: bool, shape: tuple[int, ...], loud: float) -> None:
+    torch.manual_seed(0)
+    examples, length, heads, width = shape
+    qkv, dy = torch.randn(examples, length, 3 * heads * width).bfloat16(), torch.randn(examples, length, heads * width)
+    qkv[..., : 2 * heads * width] *= loud**0.5
+    dy = dy.bfloat16()
+
+    def formula(qkv: Tensor) -> Tensor:
+        q, k, v = qkv.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        if unit:
+            q, k = (x / x.square().mean(-1, keepdim=True).sqrt() for x in (q, k))
+        return ((q @ k.mT / width**0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+    assert attention.usable(qkv, heads)
+    found = in_turn(lambda x: attention.attended(x, heads, unit, formula), [qkv], dy)
+    expected = in_turn(formula, [qkv.double()], dy)
+    if length > 1:
+        assert_near(found, expected, 1e-2 if unit else 1e-2 * loud**0.5)
+    else:  # one token attends to itself alone: queries and keys get no gradient
+        torch.testing.assert_close(found, [v.bfloat16() for v in expected], atol=1e-3, rtol=1e-2)
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 3])
+def test_attention_keeps_examples_and_heads_apart(threads: int) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(5, 9, 3 * 16).bfloat16()
+    spoilt = qkv.clone()
+    spoilt[3, 4, 2] = torch.nan  # a query of the first head
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole, y = (attention.attended(x, 2, True, torch.relu) for x in (qkv, spoilt))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(whole[2], attention.attended(qkv[2:3], 2, True, torch.relu)[0])
+    assert y[3, 4, :8].isnan().all()
+    assert y.isnan().sum() == 8
+
+
+@needs_compiler
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-6), (torch.bfloat16, 4e-3)])
+@pytest.mark.parametrize("name", ["modulated", "passed", "gelu"])
+def test_what_tokens_pass_through_is_the_formula(name: str, dtype: torch.dtype, close: float) -> None:
+    torch.manual_seed(0)
+    h, x, dy = (3 * torch.randn(3, 7, 50).to(dtype) + 1 for _ in range(3))
+    rows = [torch.randn(3, 50), torch.randn(3, 50)]
+    inputs = {"modulated": [h, *rows], "passed": [h, x, rows[0]], "gelu": [h]}[name]
+    found = in_turn(getattr(tokens, name), inputs, dy)
+    assert all(v.dtype == dtype for v in found[: 1 if name == "gelu" else 2])
+    exact = in_turn(getattr(tokens, name), [v.double() for v in inputs], dy)  # doubles are not the kernel's
+    assert_near(found, exact, close)
+
+
+@needs_compiler
+def test_far_from_zero_gelu_is_exact() -> None:
+    x = torch.tensor([[[-1e30, -1e4, -30.0, -5.0, 0.0, 5.0, 30.0, 1e4]]])
+    torch.testing.assert_close(tokens.gelu(x), torch.nn.functional.gelu(x.double(), approximate="tanh").float())
+    assert tokens.gelu(x * torch.nan).isnan().all()
+
+
+@needs_compiler
+def test_a_transformer_in_bf16_and_its_second_gradient_are_those_without_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found() -> list[Tensor]:
+        torch.manual_seed(0)
+        net = DiT(2, 2, 32, 2, 2, 16)
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+        x, t = torch.randn(2, 2, 6, 8).requires_grad_(), torch.rand(2)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = net(x, t)
+        (g,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return [y, g, *torch.autograd.grad(g.square().sum(), x)]
+
+    with_kernels = found()
+    monkeypatch.setattr(attention, "usable", lambda *_: False)
+    monkeypatch.setattr(tokens, "usable", lambda *_: False)
+    assert_near(with_kernels, found(), 3e-2)
+
+
 @pytest.mark.parametrize("switch", [{"FIGMENT_KERNEL": "0"}, {"CXX": "/no/such/compiler"}, {"CXX": "false"}])
 def test_without_it_all_goes_on(switch: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("FIGMENT_CACHE", str(tmp_path))
     for name, value in switch.items():
         monkeypatch.setenv(name, value)
-    kernel.library.cache_clear()
+    compiled.library.cache_clear()
     try:
         norm, x, modulation = case(False, torch.float32)
-        assert not kernel.usable(x)
+        h = torch.randn(2, 5, 12).bfloat16()
+        assert not (kernel.usable(x) or tokens.usable(h) or attention.usable(h, 2))
         assert norm(x, modulation).isfinite().all()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert JointAttention(12, 2)(tokens.gelu(h)).isfinite().all()
     finally:
         monkeypatch.undo()
-        kernel.library.cache_clear()
+        compiled.library.cache_clear()

@@ -2,60 +2,17 @@
 // y = phi(gain (x - mean) / sqrt(var + eps) + offset). Plain C++, so that it compiles in seconds and needs no headers
 // of torch. x, y and their gradients are float or bfloat16, `rows` of `spots` numbers a channel (side by side) or of
 // `channels` numbers a spot (channels last); all else is float.
-#include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "numbers.h"
 
 namespace {
 
-using bfloat16 = uint16_t;
+template <typename T, bool activate> inline float phi(float z) { return activate ? z * sigmoid<T>(z) : z; }
 
-inline float number(float value) { return value; }
-
-inline float number(bfloat16 bits) {
-    const uint32_t u = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &u, 4);
-    return value;
-}
-
-template <typename T> inline T as(float value);
-
-template <> inline float as<float>(float value) { return value; }
-
-template <> inline bfloat16 as<bfloat16>(float value) {
-    uint32_t u;
-    std::memcpy(&u, &value, 4);
-    const uint32_t rounded = u + 0x7fff + ((u >> 16) & 1);
-    return static_cast<bfloat16>((value != value ? 0x7fc00000u : rounded) >> 16);
-}
-
-// e^x to 2 units in the last place, of x in [-87, 88]; a vector at a time.
-inline float exponential(float x) {
-    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-    const float n = std::nearbyint(x * 1.44269504f);
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    const int32_t e = (static_cast<int32_t>(n) + 127) << 23;
-    float power;
-    std::memcpy(&power, &e, 4);
-    return p * power;
-}
-
-inline float sigmoid(float z) { return 1.0f / (1.0f + exponential(-z)); }
-
-template <bool activate> inline float phi(float z) { return activate ? z * sigmoid(z) : z; }
-
-template <bool activate> inline float slope(float z) {
+template <typename T, bool activate> inline float slope(float z) {
     if (!activate) return 1.0f;
-    const float s = sigmoid(z);
+    const float s = sigmoid<T>(z);
     return s * (1.0f + z * (1.0f - s));
 }
 
@@ -87,7 +44,7 @@ void forward_group(const Shape &s, const T *x, const float *gain, const float *o
         const T *from = x + c * s.spots;
         T *to = y + c * s.spots;
 #pragma omp simd
-        for (int64_t i = 0; i < s.spots; ++i) to[i] = as<T>(phi<activate>(number(from[i]) * g + b));
+        for (int64_t i = 0; i < s.spots; ++i) to[i] = as<T>(phi<T, activate>(number(from[i]) * g + b));
     }
 }
 
@@ -103,7 +60,7 @@ void backward_group(const Shape &s, const T *dy, const T *x, const float *gain, 
 #pragma omp simd reduction(+ : sum, product)
         for (int64_t i = 0; i < s.spots; ++i) {
             const float value = number(from[i]);
-            const float d = number(wanted[i]) * slope<activate>(value * g + b);
+            const float d = number(wanted[i]) * slope<T, activate>(value * g + b);
             here[i] = d;
             sum += d;
             product += d * (value - m);
@@ -160,7 +117,7 @@ void forward_example(const Shape &s, const T *x, const float *gain, const float 
     }
     for (int64_t i = 0; i < s.spots; ++i)
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) y[i * n + c] = as<T>(phi<activate>(number(x[i * n + c]) * g[c] + b[c]));
+        for (int64_t c = 0; c < n; ++c) y[i * n + c] = as<T>(phi<T, activate>(number(x[i * n + c]) * g[c] + b[c]));
 }
 
 template <typename T, bool activate>
@@ -179,7 +136,7 @@ void backward_example(const Shape &s, const T *dy, const T *x, const float *gain
 #pragma omp simd
         for (int64_t c = 0; c < n; ++c) {
             const float value = number(x[i * n + c]);
-            const float d = number(dy[i * n + c]) * slope<activate>(value * g[c] + b[c]);
+            const float d = number(dy[i * n + c]) * slope<T, activate>(value * g[c] + b[c]);
             dz[i * n + c] = d;
             doffset[c] += d;
             dgain[c] += d * (value - m[c]);

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figment.kernels import attention as kernel
+from figment.kernels.tokens import gelu, modulated, passed
 from figment.nn.attention import attend, attention
 from figment.nn.embeddings import TimeEmbedding, sinusoids
 from figment.nn.text import with_silence
@@ -62,7 +64,7 @@ class DiT(nn.Module):
             text = self.words_in(text)
         for block in self.blocks:
             h = block(h, e, text, heard)
-        scale, shift = self.modulation(e)[:, None].chunk(2, dim=2)
+        scale, shift = self.modulation(e).chunk(2, dim=1)
         h = self.patches_out(modulated(h, scale, shift))
         y = F.pixel_shuffle(h.mT.unflatten(2, (rows, columns)), self.multiple)
         return y[:, :, :height, :width].float()
@@ -80,17 +82,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, h: Tensor, e: Tensor, text: Tensor | None, heard: Tensor | None) -> Tensor:
-        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(e)[:, None].chunk(6, dim=2)
-        h = torch.addcmul(h, gate_1.to(h.dtype), self.attention(modulated(h, scale_1, shift_1), text, heard))
-        y = F.gelu(self.first(modulated(h, scale_2, shift_2)), approximate="tanh")
-        return torch.addcmul(h, gate_2.to(h.dtype), self.second(y))
-
-
-def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(1 + scale) (h - mean) / deviation + shift over the last dimension of h `(B, N, width)`, in its precision."""
-    with torch.autocast(h.device.type, enabled=False):
-        y = F.layer_norm(h, h.shape[-1:])
-    return torch.addcmul(shift.to(h.dtype), y, 1 + scale.to(h.dtype))
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(e).chunk(6, dim=1)
+        h = passed(h, self.attention(modulated(h, scale_1, shift_1), text, heard), gate_1)
+        return passed(h, self.second(gelu(self.first(modulated(h, scale_2, shift_2)))), gate_2)
 
 
 class JointAttention(nn.Module):
@@ -104,26 +98,31 @@ class JointAttention(nn.Module):
         self.words = nn.Linear(width, 2 * width, bias=False)
         self.project = nn.Linear(width, width)
 
-    def _parts(self, h: Tensor, text: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, `(B, heads, tokens, d)`."""
-        q, k, v = self.qkv(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def _parts(self, qkv: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, `(B, heads, d, tokens)`."""
+        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = unit(q), unit(k)
         if text is not None:
             more, told = self.words(text).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
             k, v = torch.cat([k, unit(more)], 2), torch.cat([v, told], 2)
-        return q, k, v
+        return q.mT, k.mT, v.mT
 
     def _heard(self, h: Tensor, heard: Tensor | None) -> Tensor | None:
         return None if heard is None else F.pad(heard, (h.shape[1], 0), value=True)
 
     def weights(self, h: Tensor, text: Tensor, heard: Tensor) -> Tensor:
         """How much each patch attends to each word and, last, to silence: `(B, heads, N, L + 1)`."""
-        q, k, _ = self._parts(h, text)
-        return attention(q.mT, k.mT, self._heard(h, heard))[..., h.shape[1] :]
+        q, k, _ = self._parts(self.qkv(h), text)
+        return attention(q, k, self._heard(h, heard))[..., h.shape[1] :]
 
     def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
-        q, k, v = self._parts(h, text)
-        return self.project(attend(q.mT, k.mT, v.mT, self._heard(h, heard)).flatten(1, 2).mT)
+        qkv = self.qkv(h)
+        if text is None and kernel.usable(qkv, self.heads):
+            return self.project(kernel.attended(qkv, self.heads, True, self._patches_alone))
+        return self.project(attend(*self._parts(qkv, text), self._heard(h, heard)).flatten(1, 2).mT)
+
+    def _patches_alone(self, qkv: Tensor) -> Tensor:
+        return attend(*self._parts(qkv)).flatten(1, 2).mT
 
 
 def unit(x: Tensor) -> Tensor:

@@ -1,0 +1,61 @@
+// Numbers, float or bfloat16, and e^x: what all kernels share. Loops over them are such as a compiler turns to vectors.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+using bfloat16 = uint16_t;
+
+inline float number(float value) { return value; }
+
+inline float number(bfloat16 bits) {
+    const uint32_t u = static_cast<uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &u, 4);
+    return value;
+}
+
+template <typename T> inline T as(float value);
+
+template <> inline float as<float>(float value) { return value; }
+
+template <> inline bfloat16 as<bfloat16>(float value) {
+    uint32_t u;
+    std::memcpy(&u, &value, 4);
+    const uint32_t rounded = u + 0x7fff + ((u >> 16) & 1);
+    return static_cast<bfloat16>((value != value ? 0x7fc00000u : rounded) >> 16);
+}
+
+// 2^t of t in [-126, 127], to a relative 8e-5 where T is bfloat16, else 1e-7: a polynomial in the distance of t from the
+// nearest whole number, which is what adding a large number leaves of it.
+template <typename T> inline float power(float t) {
+    constexpr float large = 12582912.0f;
+    const float shifted = t + large, r = t - (shifted - large);
+    float p;
+    if (sizeof(T) < 4)
+        p = 0.999928072f + r * (0.693260987f + r * (0.24261114f + r * 0.0551716707f));
+    else
+        p = 1.00000007f + r * (0.693146967f +
+            r * (0.240221197f + r * (0.0555071328f + r * (0.00967554162f + r * 0.00132764722f))));
+    uint32_t u;
+    std::memcpy(&u, &shifted, 4);
+    u = (u << 23) + 0x3f800000u;
+    float whole;
+    std::memcpy(&whole, &u, 4);
+    return p * whole;
+}
+
+constexpr float LOG2_E = 1.44269504f;
+
+// e^x of x in [-87, 88], beyond these as there.
+template <typename T> inline float exponential(float x) {
+    const float t = x * LOG2_E;
+    return power<T>(t < -126.0f ? -126.0f : (t > 127.0f ? 127.0f : t));
+}
+
+template <typename T> inline float sigmoid(float z) { return 1.0f / (1.0f + exponential<T>(-z)); }
+
+} // namespace
