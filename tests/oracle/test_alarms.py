@@ -177,7 +177,8 @@ def test_the_remedy_is_what_the_run_lacks() -> None:
         "model.regulariser": "r1+r2",
     }
     assert of(objective="minimax") == {"model.objective": "relativistic"}
-    assert of() == {"training.lr": pytest.approx(1e-3 / 3)}
+    assert of() == {"model.deviation": True}
+    assert of(deviation=True) == {"training.lr": pytest.approx(1e-3 / 3)}
     assert remedy("mode collapse", {"model": {"kind": "vae"}}) == {}
 
 

@@ -133,7 +133,7 @@ SIGNS = {
             "Judge samples against real examples, model.objective=relativistic, and bound the discriminator's slope, "
             "model.regulariser=r1+r2; show it how much a batch varies, model.deviation=true; or take a smaller "
             "training.lr.",
-            (IN_PAIRS, {"training.lr": _third}),
+            (IN_PAIRS, {"model.deviation": True}, {"training.lr": _third}),
             signs.mode_collapse,
         ),
         Known(
