@@ -63,7 +63,7 @@ MUST = {
     "translation-tasks": ("nearer to the truth", "steeper"),
     "two-ways": ("There and back", "reached", "kept better"),
     "enlarging": ("bicubic", "costs", "steeper"),
-    "colouring": ("pale", "asks for more"),
+    "colouring": ("pale", "asks for more", "no mean of them"),
     "generative-or-discriminative": ("is ahead", "is behind", "cross", "stays ahead"),
 }
 

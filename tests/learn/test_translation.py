@@ -91,18 +91,19 @@ def coloured(folder: Path, implied: bool) -> str:
 
 def test_colours_that_are_implied_are_found_and_others_are_chosen(tmp_path: Path) -> None:
     """Row D14: the hue of 80 % of coloured pixels where the digit implies it, and at least half of the variance of
-    colours; where nothing implies them, squared error gives grey, and a discriminator colours."""
-    settings: dict[str, Any] = {"model__size": "tiny", "training__batch": 32}
-    implied, free = (coloured(tmp_path / str(known), known) for known in (True, False))
-    found = measured(figment.train("colourise", implied, tmp_path / "implied-run", steps=600, **settings))
-    assert found["hue"] >= 0.8
-    assert found["chroma_variance"] >= found["chroma_variance_real"] / 2
-    grey, tinted = (
-        measured(figment.train("colourise", free, tmp_path / str(weight), steps=300, model__adversarial=weight, **way))
-        for weight, way in ((0.0, {**settings, "model__error": "l2"}), (0.2, settings))
-    )
-    assert grey["chroma_variance"] <= grey["chroma_variance_real"] / 100
-    assert tinted["chroma_variance"] >= tinted["chroma_variance_real"] / 10
+    colours, also where nothing implies them; there squared error gives grey, and a discriminator colours."""
+
+    def made(name: str, implied: bool, steps: int, **way: Any) -> tuple[float, float]:
+        data = coloured(tmp_path / f"{name}-data", implied)
+        found = measured(figment.train("colourise", data, tmp_path / name, steps=steps, **way))
+        return found["hue"], found["chroma_variance"] / found["chroma_variance_real"]
+
+    hue, spread = made("implied", implied=True, steps=600)
+    assert hue >= 0.8
+    assert spread >= 0.5
+    assert made("free", implied=False, steps=300)[1] >= 0.5
+    assert made("squared", implied=False, steps=300, model__error="l2")[1] <= 0.01
+    assert made("judged", implied=False, steps=300, model__error="l1", model__adversarial=0.2)[1] >= 0.1
 
 
 def test_super_resolution_of_photographs(tmp_path: Path) -> None:
@@ -114,14 +115,14 @@ def test_super_resolution_of_photographs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_drawn_task_beats_copying(task: str, twin: Any) -> None:
     """Row D9: nearer to the truth than what was given."""
-    found = twin(task, 0.02)
+    found = twin(task, 0.05)
     assert found["l1"] < found["copied"]["l1"]
 
 
 def test_a_discriminator_sharpens_what_is_given_in_outline(twin: Any) -> None:
     """Row D9: steeper between neighbouring pixels than by L1 alone, and more varied in colour. Where the given picture
     has all the edges (grey to colour, day to night, aerial to map) there is nothing to sharpen."""
-    found, plain = (twin("edges-to-photo", weight) for weight in (0.02, 0.0))
+    found, plain = (twin("edges-to-photo", weight) for weight in (0.05, 0.0))
     assert found["slope"] > plain["slope"]
     assert found["chroma_variance"] > plain["chroma_variance"]
 
@@ -166,8 +167,8 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     @cache
     def make(task: str, weight: float) -> dict[str, Any]:
-        settings: dict[str, Any] = {"steps": 400, "data__count": 4000, "model__size": "tiny"}
         out = tmp_path_factory.mktemp(task) / "run"
-        return measured(figment.train("pix2pix", f"faces:{task}", out, model__adversarial=weight, **settings))
+        settings: dict[str, Any] = {"model__adversarial": weight, "data__count": 4000}
+        return measured(figment.train("pix2pix", f"faces:{task}", out, steps=400, **settings))
 
     return make

@@ -22,8 +22,9 @@ from figment.data.faces.tasks import TASKS
 from figment.evaluate.translation import overlaps, slope, ssim, translation
 from figment.models.adversarial.objectives import OBJECTIVES
 from figment.models.adversarial.patches import judged
-from figment.models.translation.colourise import ColouriseConfig
+from figment.models.translation.colourise import CHROMA, ColouriseConfig
 from figment.models.translation.cyclegan import CycleGANConfig
+from figment.models.translation.palette import Palette
 from figment.models.translation.super_resolution import SuperResolutionConfig, shrunk
 from figment.nn.patch import PatchDiscriminator, field
 from figment.pixels.colour import from_lab, grey_of, lab
@@ -50,8 +51,9 @@ def test_the_smallest_pictures_have_a_logit(size: tuple[int, int]) -> None:
 
 
 def test_slopes_of_patches_by_hand() -> None:
-    """Four logits of slope 2 at the same pixel: 64 of their sum, 16 a patch; 4 of their mean."""
-    x = torch.zeros(3, 1, 2, 2)
+    """Four logits of slope 2 at the same pixel: 4 each, whatever they agree on; 4 of their mean."""
+    torch.manual_seed(0)
+    x = torch.zeros(20_000, 1, 2, 2)
 
     def judge(x: Tensor) -> Tensor:
         return 2 * x[:, 0, :1, :1].expand(-1, 2, 2)
@@ -60,7 +62,8 @@ def test_slopes_of_patches_by_hand() -> None:
         game = OBJECTIVES["non-saturating"]
         return float(judged(game, judge, x, x, Turn(0, 0.0), gamma=1.0, lazy=1, whole=whole).parts["slope"])
 
-    assert (slope_of(whole=False), slope_of(whole=True)) == (64 / 4, 4.0)
+    assert slope_of(whole=False) == pytest.approx(4, rel=0.03)
+    assert slope_of(whole=True) == 4
 
 
 @pytest.mark.parametrize(("side", "halvings"), [(8, 1), (16, 1), (32, 2), (64, 3), (256, 3)])
@@ -86,6 +89,39 @@ def test_colours_are_as_exact_where_networks_compute_in_bf16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(lab(x), known)
         torch.testing.assert_close(from_lab(known[:, :1], known[:, 1:]), x, atol=1e-4, rtol=0)
+
+
+def test_a_colour_is_the_mean_of_the_four_around_it() -> None:
+    palette = Palette()
+    x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    chroma = lab(x)[:, 1:] / CHROMA
+    index, weight = palette.corners(chroma)
+    assert weight.min() >= 0
+    torch.testing.assert_close(weight.sum(1), torch.ones(2, 5, 7))
+    p = torch.zeros(2, len(palette), 5, 7).scatter_add(1, index, weight)
+    torch.testing.assert_close(palette.mean(p.log(), temperature=1, rarity=0), chroma, atol=1e-6, rtol=0)
+    least = -(p * p.log().nan_to_num(neginf=0)).sum(1).mean()
+    torch.testing.assert_close(palette.surprise(p.clamp(min=1e-12).log(), chroma), least)
+    palette.count(chroma[:1], Turn(0, 0.0))
+    palette.count(chroma[1:], Turn(1, 0.5))
+    torch.testing.assert_close(palette.share, p.mean((0, 2, 3)))
+
+
+def test_rare_colours_gain_and_likely_ones_win() -> None:
+    """Of two colours, one nine times as usual as the other, and likely as they are usual."""
+    palette = Palette()
+    palette.share[:2] = torch.tensor([0.9, 0.1])
+    logits = torch.full((1, len(palette), 1, 1), -1e4)
+    logits[:, :2] = palette.share[:2].log()[None, :, None, None]
+
+    def first(temperature: float, rarity: float) -> float:
+        mean, (a, b) = palette.mean(logits, temperature, rarity)[0, :, 0, 0], palette.colours[:2]
+        return float(((mean - b) @ (a - b)) / (a - b).square().sum())
+
+    assert first(1, 0) == pytest.approx(0.9, abs=1e-3)
+    assert first(1, 1) == pytest.approx(0.5, abs=1e-3)
+    assert first(1, 0.5) == pytest.approx(0.75, abs=1e-3)
+    assert first(0.5, 0) == pytest.approx(0.81 / 0.82, abs=1e-3)
 
 
 def test_similarity_of_structure_by_hand() -> None:

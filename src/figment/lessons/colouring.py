@@ -1,4 +1,4 @@
-"""Colours for grey pictures: by squared error, and with a judge."""
+"""Colours for grey pictures: by squared error, with a judge, and by how likely each colour is."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from figment.translations import views
 STEPS = 1600
 SHOWN, MEASURED = 10, 300
 WEIGHT = 0.2
-NAMES = {"squared": "squared error", "judged": "with a judge"}
+NAMES = {"squared": "squared error", "judged": "with a judge", "classes": "likely colours"}
+WAYS: dict[str, dict[str, Any]] = {
+    "squared": {"model__error": "l2"},
+    "judged": {"model__error": "l1", "model__adversarial": WEIGHT},
+    "classes": {"model__error": "classes"},
+}
 
 
 def make(stage: Stage) -> Told:
     scenes = {
-        "squared": stage.scene("grey-l2", "colourise", STEPS, model__adversarial=0.0, model__error="l2",
-                               training__previews=0),
-        "judged": stage.scene("grey-judged", "colourise", STEPS, model__adversarial=WEIGHT, training__previews=0),
-    }  # fmt: skip
+        name: stage.scene(f"grey-{name}", "colourise", STEPS, model__size="small", training__previews=0, **way)
+        for name, way in WAYS.items()
+    }
     figures: dict[str, Any] = {}
     for name, scene in scenes.items():
         found = translation(list(translations(scene.model, stage.dataset, MEASURED)))
@@ -33,12 +37,14 @@ def make(stage: Stage) -> Told:
         Claim("By squared error colours that are not implied come out pale", f"{share['squared']:.0%} of the true "
               "variance of colours", share["squared"] < 0.5),
         Claim("A judge asks for more", f"{share['judged']:.0%}", share["judged"] > share["squared"]),
+        Claim("The likely one of many colours is no mean of them", f"{share['classes']:.0%}",
+              share["classes"] > max(0.5, share["squared"])),
     ]  # fmt: skip
-    batch = stage.examples(SHOWN).suited(scenes["judged"].model.spec)
+    batch = stage.examples(SHOWN).suited(scenes["squared"].model.spec)
     with torch.no_grad():
-        given, judged, truth = views(scenes["judged"].model, batch)
-        squared = views(scenes["squared"].model, batch)[1]
-    pixels = stage.dataset.spec.x.to_user(torch.cat([given, squared, judged, truth]))
+        seen = [views(scene.model, batch) for scene in scenes.values()]
+    (given, _, truth), made = seen[0], [one[1] for one in seen]
+    pixels = stage.dataset.spec.x.to_user(torch.cat([given, *made, truth]))
     right = {said: figures[name]["hue"] for name, said in NAMES.items()}
     spread = {said: share[name] for name, said in NAMES.items()}
     rows = [
@@ -53,11 +59,11 @@ def make(stage: Stage) -> Told:
             )
         ],
         [
-            bars("Variance of colours, the truth being 1", spread, colours=COLOURS[:2], form="{:.2f}"),
-            bars("Coloured pixels of the right hue", right, colours=COLOURS[:2], form="{:.2f}", named=False),
+            bars("Variance of colours, the truth being 1", spread, colours=COLOURS[:3], form="{:.2f}"),
+            bars("Coloured pixels of the right hue", right, colours=COLOURS[:3], form="{:.2f}", named=False),
         ],
     ]
-    text = TEXT.format(squared=f"{share['squared']:.0%}", judged=f"{share['judged']:.0%}")
+    text = TEXT.format(**{name: f"{part:.0%}" for name, part in share.items()})
     return Told(plate(LESSON.title, LESSON.teaches, rows), text, figures, claims)
 
 
@@ -67,6 +73,9 @@ Where the shape implies the colour it can be learned. Where it does not, the bes
 of all colours that may be there, and the mean of all hues is grey: {squared} of the true variance. A judge of patches
 finds grey shirts suspicious and asks for some colour: {judged}, though not for the true one, which nobody can know.
 
+A network may also say how likely each of 305 colours is, as a classifier does. Nothing is lost then: what is given out
+can be a likely colour, with rare ones, which are vivid, counted somewhat more: {classes}.
+
 On data of one's own: `figment train colourise --data FOLDER`, then `figment translate RUN PICTURE`.
 """
 
@@ -75,7 +84,8 @@ LESSON = Lesson(
     title="Colours that were not given",
     source="Deck 001, 'Image colourisation'. R. Zhang, P. Isola and A. A. Efros, 'Colorful image colorization' (2016); "
     "K. Nazeri, E. Ng and M. Ebrahimi, 'Image colorization using generative adversarial networks' (2018)",
-    teaches="The mean of all colours that may be there is grey; a judge asks for one of them.",
+    teaches="The mean of all colours that may be there is grey; a judge asks for one of them, and so can you, where you "
+    "know how likely each is.",
     make=make,
     data="faces",
     needs=("pictures", "colours"),

@@ -16,7 +16,7 @@ from figment.translations import views
 
 STEPS, ROWS = 1000, 3000  # of the data that comes along; steps are fewer of larger pictures
 SHOWN, MEASURED = 6, 200
-WEIGHT = 0.02
+WEIGHT = 0.05
 NAMES = ["given", "L1 alone", "L1 and judge", "truth"]
 
 
@@ -28,7 +28,9 @@ def make(stage: Stage) -> Told:
     for one in stages:
         task = one.dataset.spec.name.removeprefix("faces:")
         scenes = {
-            name: one.scene(name, "pix2pix", STEPS, model__adversarial=weight, training__previews=0)
+            name: one.scene(
+                name, "pix2pix", STEPS, model__size="small", model__adversarial=weight, training__previews=0
+            )
             for name, weight in (("plain", 0.0), ("judged", WEIGHT))
         }
         found = {

@@ -31,7 +31,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 8, "lr": 1e-3}},
     "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 4, "lr": 1e-3, "betas": (0.5, 0.99)}},
     "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
-    "colourise": {"model": {"kind": "colourise"}, "training": {"batch": 16, "lr": 1e-3}},
+    "colourise": {
+        "model": {"kind": "colourise"},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 4e-3},
+    },
     "classifier": {"model": {"kind": "classifier"}, "training": {"batch": 64, "lr": 1e-3}},
     "segmenter": {"model": {"kind": "segmenter"}, "training": {"batch": 16, "lr": 2e-3}},
     "stylegan": {

@@ -30,16 +30,22 @@ def judged(
     whole: bool = False,
 ) -> Loss:
     """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
-    (gamma / 2) |d sum D / dx|^2 a patch, of both kinds; where patches see the `whole` picture and agree,
-    (gamma / 2) |d mean D / dx|^2."""
+    (gamma / 2) E |d D_i / dx|^2 over patches i, of both kinds; where patches see the `whole` picture and agree,
+    (gamma / 2) |d mean D / dx|^2.
+
+    The mean over patches is that of |d sum +-D_i / dx|^2 a patch, signs drawn at random. Without signs what overlapping
+    patches agree on, colour before all, would be penalised as often as they overlap.
+    """
     penalised = gamma > 0 and turn.count % lazy == 0 and torch.is_grad_enabled()
     x = torch.cat([real, fake]).requires_grad_(penalised)
     logits = judge(x)
     of_real, of_fake = logits.chunk(2)
     value, parts = game.discriminator_loss(of_real, of_fake), {"accuracy": accuracy(of_real, of_fake)}
     if penalised:
+        signs = torch.ones_like(logits) if whole else torch.randn_like(logits).sign()
+        total = (signs * logits).flatten(1).sum(1)
         places = logits[0].numel()
-        parts["slope"] = squared_slope(logits.flatten(1).sum(1), x).mean() / (places**2 if whole else places)
+        parts["slope"] = squared_slope(total, x).mean() / (places**2 if whole else places)
         value = value + lazy * gamma / 2 * parts["slope"]
     return Loss(value, {name: part.detach() for name, part in parts.items()})
 
@@ -55,7 +61,7 @@ class PatchesConfig(ModelConfig):
     """The sizes of generators and discriminators of patches, and what they optimise; abstract."""
 
     accepts: ClassVar[tuple[type[Config], ...]] = (Image,)
-    widths: ClassVar[dict[str, int]] = {"tiny": 16, "small": 32, "base": 64, "large": 96}
+    widths: ClassVar[dict[str, int]] = {"tiny": 8, "small": 16, "base": 32, "large": 64}
     fields: ClassVar[tuple[int, ...]] = (64, 128)  # pixels a side from which patches have a halving more
     whole: ClassVar[bool] = False
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")

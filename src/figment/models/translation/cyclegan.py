@@ -25,7 +25,6 @@ class CycleGANConfig(PatchesConfig):
 
     kind: Literal["cyclegan"] = "cyclegan"
     requires = ("other",)
-    widths: ClassVar = {"tiny": 8, "small": 16, "base": 32, "large": 64}
     fields: ClassVar = (17, 35)  # what a picture is of must be seen whole: there is no truth that says the rest
     whole: ClassVar = True
     gamma: float = pydantic.Field(2.0, ge=0, description="strength of the penalty on the discriminators' slopes")

@@ -17,7 +17,7 @@ class Pix2PixConfig(TranslatorConfig):
 
     kind: Literal["pix2pix"] = "pix2pix"
     requires = ("image",)
-    adversarial: float = pydantic.Field(0.02, ge=0, le=100, description="weight of the discriminator (0: L1 alone)")
+    adversarial: float = pydantic.Field(0.05, ge=0, le=100, description="weight of the discriminator (0: L1 alone)")
 
     def build(self, spec: Spec) -> Pix2Pix:
         spec = self.adapt(spec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pydantic
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ class SuperResolutionConfig(TranslatorConfig):
     """SRResNet; with `adversarial` > 0, SRGAN."""
 
     kind: Literal["super-resolution"] = "super-resolution"
+    widths: ClassVar = {"tiny": 16, "small": 32, "base": 64, "large": 96}
     scale: int = pydantic.Field(4, ge=2, le=8, description="how many times as wide and high")
     blocks: int | None = pydantic.Field(None, ge=1, le=64, description="residual blocks (None: by size)")
 

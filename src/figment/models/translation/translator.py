@@ -52,6 +52,14 @@ class Translator(Model, Learns, HasPairs):
     def goal(self, x: Tensor) -> Tensor:
         """What the generator should make of the source of x."""
 
+    def error(self, output: Tensor, goal: Tensor) -> Tensor:
+        """How far what the generator says is from the goal, `()`."""
+        return F.l1_loss(output, goal) if self.config.error == "l1" else F.mse_loss(output, goal)
+
+    def made(self, output: Tensor) -> Tensor:
+        """The goal that the generator's output stands for."""
+        return output
+
     def judge(self, source: Tensor) -> Judge:
         """Logits of patches of goals beside their sources, which are enlarged to the same size where they are
         smaller."""
@@ -68,17 +76,16 @@ class Translator(Model, Learns, HasPairs):
     def discriminator_loss(self, batch: Batch, turn: Turn) -> Loss:
         source, x = self.pair(batch)
         with torch.no_grad():
-            fake = self.generator(source)
+            fake = self.made(self.generator(source))
         return self.config.judged(self.judge(source), self.goal(x), fake, turn)
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         source, x = self.pair(batch)
-        goal, made = self.goal(x), self.generator(source)
-        distance = (made - goal).abs() if self.config.error == "l1" else (made - goal).square()
-        parts = {"error": distance.mean()}
+        goal, output = self.goal(x), self.generator(source)
+        parts = {"error": self.error(output, goal)}
         value = parts["error"]
         if self.discriminator is not None:
-            parts["opinion"] = self.config.opinion(self.judge(source), goal, made)
+            parts["opinion"] = self.config.opinion(self.judge(source), goal, self.made(output))
             value = value + self.config.adversarial * parts["opinion"]
         return Loss(value, {name: part.detach() for name, part in parts.items()})
 
