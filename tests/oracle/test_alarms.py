@@ -188,7 +188,7 @@ def test_translators_are_cured_by_what_they_have() -> None:
         return remedy("vanishing gradient", run.model_dump(mode="json"))
 
     assert of("minimax") == {"model.objective": "relativistic"}
-    assert of("relativistic") == {"model.gamma": pytest.approx(0.4)}
+    assert of("relativistic") == {"model.gamma": pytest.approx(1.6)}
 
 
 def test_a_diagnosis_says_when_a_sign_held() -> None:

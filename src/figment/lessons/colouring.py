@@ -84,8 +84,8 @@ LESSON = Lesson(
     title="Colours that were not given",
     source="Deck 001, 'Image colourisation'. R. Zhang, P. Isola and A. A. Efros, 'Colorful image colorization' (2016); "
     "K. Nazeri, E. Ng and M. Ebrahimi, 'Image colorization using generative adversarial networks' (2018)",
-    teaches="The mean of all colours that may be there is grey; a judge asks for one of them, and so can you, where you "
-    "know how likely each is.",
+    teaches="The mean of all colours that may be there is grey; a judge asks for one of them, and so may whoever knows "
+    "how likely each is.",
     make=make,
     data="faces",
     needs=("pictures", "colours"),

@@ -14,7 +14,7 @@ from figment.lessons.plate import Panel, bars, pictures, plate
 from figment.pictures import COLOURS
 from figment.translations import views
 
-STEPS, ROWS = 1000, 3000  # of the data that comes along; steps are fewer of larger pictures
+STEPS, ROWS = 800, 3000  # of the data that comes along; steps are fewer of larger pictures
 SHOWN, MEASURED = 6, 200
 WEIGHT = 0.05
 NAMES = ["given", "L1 alone", "L1 and judge", "truth"]

@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": {"kind": "gan"},
         "training": {"batch": 32, "lr": 1e-3, "betas": (0.0, 0.99), "clip": None, "warmup": 0.05},
     },
-    "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 8, "lr": 1e-3}},
+    "pix2pix": {"model": {"kind": "pix2pix"}, "training": {"batch": 8, "optimiser": "muon", "lr": 4e-3}},
     "cyclegan": {"model": {"kind": "cyclegan"}, "training": {"batch": 4, "lr": 1e-3, "betas": (0.5, 0.99)}},
     "super-resolution": {"model": {"kind": "super-resolution"}, "training": {"batch": 32, "lr": 1e-3}},
     "colourise": {

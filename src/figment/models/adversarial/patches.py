@@ -30,11 +30,10 @@ def judged(
     whole: bool = False,
 ) -> Loss:
     """The discriminator's loss L_D of pictures `(B, C, H, W)`, plus on every `lazy`-th turn, with weight `lazy`,
-    (gamma / 2) E |d D_i / dx|^2 over patches i, of both kinds; where patches see the `whole` picture and agree,
-    (gamma / 2) |d mean D / dx|^2.
+    (gamma / 2) E |d D_i / dx|^2 over patches i, of both kinds; or (gamma / 2) |d mean D / dx|^2 of the `whole` picture.
 
     The mean over patches is that of |d sum +-D_i / dx|^2 a patch, signs drawn at random. Without signs what overlapping
-    patches agree on, colour before all, would be penalised as often as they overlap.
+    patches agree on, colour before all, is bounded as many times more closely as they overlap.
     """
     penalised = gamma > 0 and turn.count % lazy == 0 and torch.is_grad_enabled()
     x = torch.cat([real, fake]).requires_grad_(penalised)
@@ -66,7 +65,7 @@ class PatchesConfig(ModelConfig):
     whole: ClassVar[bool] = False
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
     objective: Name = pydantic.Field("relativistic", description="what the two players optimise")
-    gamma: float = pydantic.Field(0.1, ge=0, description="strength of the penalty on the discriminator's slope")
+    gamma: float = pydantic.Field(0.4, ge=0, description="strength of the penalty on the discriminator's slope")
     lazy: int = pydantic.Field(4, ge=1, description="updates of the discriminator between two such penalties")
     field: int | None = pydantic.Field(
         None, ge=1, le=5, description="halvings before a patch is judged: 1 sees 16 pixels, 2 34, 3 70 (None: by size)"

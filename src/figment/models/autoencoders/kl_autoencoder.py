@@ -21,7 +21,7 @@ from figment.nn.features import perceptual_distance, shipped
 from figment.nn.patch import PatchDiscriminator
 
 GAME = OBJECTIVES["relativistic"]
-GAMMA, LAZY = 0.1, 8  # strength of the penalty on the discriminator's slope, and updates between two of them
+GAMMA, LAZY = 20.0, 8  # strength of the penalty on the slope of the mean over patches, updates between two of them
 RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
 BEGINS = 0.7  # share of the run after which the discriminator plays: before, blur says more than texture
 
@@ -96,7 +96,7 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
         assert self.discriminator is not None
         with torch.no_grad():
             y = self.decode(self.encode(batch.x, {}), {})
-        return judged(GAME, self.discriminator, batch.x, y, turn, gamma=GAMMA, lazy=LAZY)
+        return judged(GAME, self.discriminator, batch.x, y, turn, gamma=GAMMA, lazy=LAZY, whole=True)
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), each `(B, c, h, w)`."""
