@@ -172,9 +172,11 @@ def test_what_tokens_pass_through_is_the_formula(name: str, dtype: torch.dtype, 
 
 
 @needs_compiler
-def test_far_from_zero_gelu_is_exact() -> None:
-    x = torch.tensor([[[-1e30, -1e4, -30.0, -5.0, 0.0, 5.0, 30.0, 1e4]]])
-    torch.testing.assert_close(tokens.gelu(x), torch.nn.functional.gelu(x.double(), approximate="tanh").float())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_far_from_zero_gelu_is_exact(dtype: torch.dtype) -> None:
+    x = torch.tensor([[[-1e30, -1e4, -30.0, -5.0, 0.0, 5.0, 30.0, 1e4]]], dtype=dtype)
+    exact = torch.nn.functional.gelu(x.double(), approximate="tanh").to(dtype)
+    torch.testing.assert_close(tokens.gelu(x), exact)
     assert tokens.gelu(x * torch.nan).isnan().all()
 
 

@@ -85,21 +85,25 @@ struct Shape {
     float scale;  // log2(e) / sqrt(d)
 };
 
-// A head's rows of d numbers, close together and 0 after the last token; `sizes`: 1 / root mean square.
+// A head's rows of d numbers, close together and 0 after the last token; `sizes`: 1 / root mean square, where `unit`.
 void gather(const Shape &s, const bfloat16 *from, int64_t stride, bool unit, bfloat16 *to, float *sizes) {
-    std::memset(to, 0, s.rows() * s.width * sizeof(bfloat16));
-    for (int64_t i = 0; i < s.tokens; ++i, from += stride, to += s.width) {
-        if (!unit) {
-            std::memcpy(to, from, s.width * sizeof(bfloat16));
-            continue;
-        }
+    std::fill(to + s.tokens * s.width, to + s.rows() * s.width, 0);
+    if (!unit) {
+        for (int64_t i = 0; i < s.tokens; ++i) std::copy_n(from + i * stride, s.width, to + i * s.width);
+        return;
+    }
+    for (int64_t i = 0; i < s.tokens; ++i) {
         float squares = 0;
 #pragma omp simd reduction(+ : squares)
-        for (int64_t c = 0; c < s.width; ++c) squares += number(from[c]) * number(from[c]);
-        sizes[i] = 1.0f / std::sqrt(squares / s.width + EPSILON);
-#pragma omp simd
-        for (int64_t c = 0; c < s.width; ++c) to[c] = as<bfloat16>(number(from[c]) * sizes[i]);
+        for (int64_t c = 0; c < s.width; ++c) squares += number(from[i * stride + c]) * number(from[i * stride + c]);
+        sizes[i] = squares;
     }
+#pragma omp simd
+    for (int64_t i = 0; i < s.tokens; ++i) sizes[i] = 1.0f / std::sqrt(sizes[i] / s.width + EPSILON);
+    for (int64_t i = 0; i < s.tokens; ++i)
+#pragma omp simd
+        for (int64_t c = 0; c < s.width; ++c)
+            to[i * s.width + c] = as<bfloat16>(number(from[i * stride + c]) * sizes[i]);
 }
 
 // The transpose of rows of d numbers as a right factor: a token is a column.
@@ -120,11 +124,19 @@ void down(const bfloat16 *rows, int64_t stride, int64_t width, int64_t count, in
     }
 }
 
-void forward_head(const Shape &s, const bfloat16 *qkv, bfloat16 *y, float *level) {
+// What a thread needs for one head after another, of `n` = rows() rows.
+struct Forwards {
+    Room<bfloat16> q, k, v, weights;
+    Room<pair> keys, values;
+    Room<float> scores, sums, sizes;
+    explicit Forwards(const Shape &s)
+        : q(s.rows() * s.width), k(q.size()), v(q.size()), weights(ROWS * s.rows()), keys(q.size() / 2),
+          values(s.rows() / 2 * s.columns()), scores(ROWS * s.rows()), sums(ROWS * s.columns()), sizes(s.rows()) {}
+    void head(const Shape &s, const bfloat16 *qkv, bfloat16 *y, float *level);
+};
+
+void Forwards::head(const Shape &s, const bfloat16 *qkv, bfloat16 *y, float *level) {
     const int64_t n = s.rows(), d = s.width, stride = 3 * s.row();
-    Room<bfloat16> q(n * d), k(n * d), v(n * d), weights(ROWS * n);
-    Room<pair> keys(n * d / 2), values(n / 2 * s.columns());
-    Room<float> scores(ROWS * n), sums(ROWS * s.columns()), sizes(n);
     gather(s, qkv, stride, s.unit, q.data(), sizes.data());
     gather(s, qkv + s.row(), stride, s.unit, k.data(), sizes.data());
     gather(s, qkv + 2 * s.row(), stride, false, v.data(), nullptr);
@@ -147,7 +159,7 @@ void forward_head(const Shape &s, const bfloat16 *qkv, bfloat16 *y, float *level
             }
             std::fill(weight + s.tokens, weight + n, 0);
             total[r] = sum;
-            if (i + r < s.tokens) level[i + r] = most * s.scale + std::log2(sum);
+            if (level && i + r < s.tokens) level[i + r] = most * s.scale + std::log2(sum);
         }
         product(weights.data(), n, values.data(), n / 2, sums.data(), s.columns());
         for (int64_t r = 0; r < std::min(ROWS, s.tokens - i); ++r)
@@ -162,25 +174,36 @@ void scatter(const Shape &s, const float *from, int64_t stride, int64_t step, co
              bfloat16 *to) {
     Room<float> gradient(s.width);
     for (int64_t i = 0; i < s.tokens; ++i, to += 3 * s.row()) {
+        const float size = s.unit ? sizes[i] : 1.0f;
         float along = 0;
         for (int64_t c = 0; c < s.width; ++c) gradient[c] = s.scale / LOG2_E * from[i * stride + c * step];
-        if (s.unit)
-            for (int64_t c = 0; c < s.width; ++c) along += gradient[c] * number(rows[i * s.width + c]);
-        const float size = s.unit ? sizes[i] : 1.0f, mean = along / s.width;
+#pragma omp simd reduction(+ : along)
+        for (int64_t c = 0; c < s.width; ++c) along += gradient[c] * number(rows[i * s.width + c]);
+        const float mean = s.unit ? along / s.width : 0.0f;
 #pragma omp simd
         for (int64_t c = 0; c < s.width; ++c)
             to[c] = as<bfloat16>(size * (gradient[c] - mean * number(rows[i * s.width + c])));
     }
 }
 
-void backward_head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, const bfloat16 *y, const float *level,
-                   bfloat16 *dqkv) {
+struct Backwards {
+    Room<bfloat16> q, k, v, g, turned, weights, slopes;
+    Room<pair> queries, wanted, query_rows, wanted_rows, slope_rows;
+    Room<float> scores, told, dq, dk, dv, q_sizes, k_sizes, levels, means;
+    explicit Backwards(const Shape &s)
+        : q(s.rows() * s.width), k(q.size()), v(q.size()), g(q.size()), turned(s.columns() * s.rows()),
+          weights(ROWS * s.rows()), slopes(KEYS * s.rows()), queries(q.size() / 2), wanted(q.size() / 2),
+          query_rows(turned.size() / 2), wanted_rows(turned.size() / 2), slope_rows(slopes.size() / 2),
+          scores(ROWS * s.rows()), told(ROWS * s.rows()), dq(turned.size()), dk(turned.size()), dv(ROWS * s.columns()),
+          q_sizes(s.rows()), k_sizes(s.rows()), levels(s.rows(), 1e30f), means(s.rows()) {}
+    void head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, const bfloat16 *y, const float *level,
+              bfloat16 *dqkv);
+};
+
+void Backwards::head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, const bfloat16 *y, const float *level,
+                     bfloat16 *dqkv) {
     const int64_t n = s.rows(), d = s.width, w = s.columns(), stride = 3 * s.row();
-    Room<bfloat16> q(n * d), k(n * d), v(n * d), g(n * d), turned(w * n), weights(ROWS * n), slopes(KEYS * n);
-    Room<pair> queries(n * d / 2), wanted(n * d / 2), query_rows(n / 2 * w), wanted_rows(n / 2 * w),
-        slope_rows(KEYS / 2 * n);
-    Room<float> scores(ROWS * n), told(ROWS * n), dq(w * n), dk(n * w), dv(ROWS * w), q_sizes(n), k_sizes(n),
-        levels(n, 1e30f), means(n);
+    std::fill(dq.begin(), dq.end(), 0);
     gather(s, qkv, stride, s.unit, q.data(), q_sizes.data());
     gather(s, qkv + s.row(), stride, s.unit, k.data(), k_sizes.data());
     gather(s, qkv + 2 * s.row(), stride, false, v.data(), nullptr);
@@ -192,8 +215,12 @@ void backward_head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, cons
     for (int64_t c = 0; c < d; ++c)
         for (int64_t j = 0; j < n; ++j) turned[c * n + j] = k[j * d + c];
     std::copy(level, level + s.tokens, levels.begin());
-    for (int64_t i = 0; i < s.tokens; ++i)
-        for (int64_t c = 0; c < d; ++c) means[i] += number(g[i * d + c]) * number(y[i * s.row() + c]);
+    for (int64_t i = 0; i < s.tokens; ++i) {
+        float mean = 0;
+#pragma omp simd reduction(+ : mean)
+        for (int64_t c = 0; c < d; ++c) mean += number(g[i * d + c]) * number(y[i * s.row() + c]);
+        means[i] = mean;
+    }
     for (int64_t first = 0; first < n; first += KEYS) {
         const int64_t last = std::min(n, first + KEYS);
         for (int64_t j = first; j < last; j += ROWS) {
@@ -225,24 +252,36 @@ void backward_head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, cons
     scatter(s, dk.data(), w, 1, k.data(), k_sizes.data(), dqkv + s.row());
 }
 
+// Every head of every example: where its first token's tensors of one and of three rows begin, and its number.
+template <typename Work, typename Call> void each(const Shape &s, int threads, Call call) {
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        Work work(s);
+#pragma omp for
+        for (int64_t i = 0; i < s.examples * s.heads; ++i) {
+            const int64_t token = i / s.heads * s.tokens, head = i % s.heads * s.width;
+            call(work, token * s.row() + head, 3 * token * s.row() + head, i);
+        }
+    }
+}
+
+Shape shape_of(const int64_t *n, int unit) {
+    return {n[0], n[1], n[2], n[3], unit, LOG2_E / std::sqrt(static_cast<float>(n[3]))};
+}
+
 } // namespace
 
 extern "C" void forward(const int64_t *shape, int unit, const bfloat16 *qkv, bfloat16 *y, float *level, int threads) {
-    const Shape s{shape[0], shape[1], shape[2], shape[3], unit, LOG2_E / std::sqrt(static_cast<float>(shape[3]))};
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < s.examples * s.heads; ++i) {
-        const int64_t tokens = i / s.heads * s.tokens, head = i % s.heads * s.width;
-        forward_head(s, qkv + 3 * tokens * s.row() + head, y + tokens * s.row() + head, level + i * s.tokens);
-    }
+    const Shape s = shape_of(shape, unit);
+    each<Forwards>(s, threads, [&](Forwards &work, int64_t one, int64_t three, int64_t i) {
+        work.head(s, qkv + three, y + one, level ? level + i * s.tokens : nullptr);
+    });
 }
 
 extern "C" void backward(const int64_t *shape, int unit, const bfloat16 *dy, const bfloat16 *qkv, const bfloat16 *y,
                          const float *level, bfloat16 *dqkv, int threads) {
-    const Shape s{shape[0], shape[1], shape[2], shape[3], unit, LOG2_E / std::sqrt(static_cast<float>(shape[3]))};
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < s.examples * s.heads; ++i) {
-        const int64_t tokens = i / s.heads * s.tokens, head = i % s.heads * s.width;
-        backward_head(s, dy + tokens * s.row() + head, qkv + 3 * tokens * s.row() + head, y + tokens * s.row() + head,
-                      level + i * s.tokens, dqkv + 3 * tokens * s.row() + head);
-    }
+    const Shape s = shape_of(shape, unit);
+    each<Backwards>(s, threads, [&](Backwards &work, int64_t one, int64_t three, int64_t i) {
+        work.head(s, dy + one, qkv + three, y + one, level + i * s.tokens, dqkv + three);
+    });
 }

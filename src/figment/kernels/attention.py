@@ -34,7 +34,7 @@ class _Attended(torch.autograd.Function):
     def forward(ctx: Any, qkv: Tensor, heads: int, unit: bool, formula: Formula) -> Tensor:
         examples, tokens, width = qkv.shape
         y = qkv.new_empty((examples, tokens, width // 3))
-        level = qkv.new_empty((examples, heads, tokens), dtype=torch.float32)
+        level = qkv.new_empty((examples, heads, tokens), dtype=torch.float32) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(qkv, y, level)
         ctx.told, ctx.formula = ((examples, tokens, heads, width // 3 // heads), int(unit)), formula
         called("attention", "forward", *ctx.told, qkv, y, level)

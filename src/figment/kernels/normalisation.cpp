@@ -2,6 +2,7 @@
 // y = phi(gain (x - mean) / sqrt(var + eps) + offset). Plain C++, so that it compiles in seconds and needs no headers
 // of torch. x, y and their gradients are float or bfloat16, `rows` of `spots` numbers a channel (side by side) or of
 // `channels` numbers a spot (channels last); all else is float.
+#include <algorithm>
 #include <vector>
 
 #include "numbers.h"
@@ -82,40 +83,65 @@ void backward_group(const Shape &s, const T *dy, const T *x, const float *gain, 
     }
 }
 
-// Channels last: an example is `spots` rows of `channels` numbers.
+// Channels last: an example is `spots` rows of `channels` numbers, several of which are taken as one long row.
 
+int64_t long_row(const Shape &s) {
+    int64_t n = s.channels, rows = s.spots;
+    for (; n < 256 && rows % 2 == 0; rows /= 2) n *= 2;
+    return n;
+}
+
+void repeat(int64_t channels, int64_t n, float *row) {
+    for (int64_t c = channels; c < n; c += channels) std::copy(row, row + channels, row + c);
+}
+
+void fold(int64_t channels, int64_t n, float *row) {
+    for (int64_t r = channels; r < n; r += channels)
+        for (int64_t c = 0; c < channels; ++c) row[c] += row[r + c];
+}
+
+// Gain and offset of x itself for each number of a long row.
+void affine(const Shape &s, int64_t n, const float *gain, const float *offset, const float *mean, const float *scale,
+            float *g, float *b) {
+    for (int64_t k = 0; k < s.groups; ++k)
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
+            g[c] = gain[c] * scale[k];
+            b[c] = offset[c] - g[c] * mean[k];
+        }
+    repeat(s.channels, n, g);
+    repeat(s.channels, n, b);
+}
+
+// One pass for both moments, around the first spot, which is as far from the mean as any: nothing cancels.
 template <typename T, bool activate>
 void forward_example(const Shape &s, const T *x, const float *gain, const float *offset, float eps, T *y, float *mean,
                      float *scale, float *room) {
-    float *total = room, *m = room + s.channels, *g = room + 2 * s.channels, *b = room + 3 * s.channels;
-    const int64_t n = s.channels;
-    std::memset(total, 0, n * sizeof(float));
-    for (int64_t i = 0; i < s.spots; ++i)
-#pragma omp simd
-        for (int64_t c = 0; c < n; ++c) total[c] += number(x[i * n + c]);
-    for (int64_t k = 0; k < s.groups; ++k) {
-        float sum = 0;
-        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) sum += total[c];
-        mean[k] = sum / s.size();
-        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) m[c] = mean[k];
-    }
-    std::memset(total, 0, n * sizeof(float));
-    for (int64_t i = 0; i < s.spots; ++i)
+    const int64_t n = long_row(s), rows = s.channels * s.spots / n;
+    float *first = room, *sum = room + n, *square = room + 2 * n, *g = room + 3 * n, *b = room + 4 * n;
+    for (int64_t c = 0; c < s.channels; ++c) first[c] = number(x[c]);
+    repeat(s.channels, n, first);
+    std::memset(sum, 0, 2 * n * sizeof(float));
+    for (int64_t i = 0; i < rows; ++i)
 #pragma omp simd
         for (int64_t c = 0; c < n; ++c) {
-            const float d = number(x[i * n + c]) - m[c];
-            total[c] += d * d;
+            const float d = number(x[i * n + c]) - first[c];
+            sum[c] += d;
+            square[c] += d * d;
         }
+    fold(s.channels, n, sum);
+    fold(s.channels, n, square);
     for (int64_t k = 0; k < s.groups; ++k) {
-        float squares = 0;
-        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) squares += total[c];
-        scale[k] = 1.0f / std::sqrt(squares / s.size() + eps);
+        float total = 0, squares = 0;
+        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) total += s.spots * first[c] + sum[c];
+        mean[k] = total / s.size();
         for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
-            g[c] = gain[c] * scale[k];
-            b[c] = offset[c] - g[c] * m[c];
+            const float d = first[c] - mean[k];
+            squares += square[c] + d * (2 * sum[c] + s.spots * d);
         }
+        scale[k] = 1.0f / std::sqrt((squares < 0 ? 0 : squares) / s.size() + eps);
     }
-    for (int64_t i = 0; i < s.spots; ++i)
+    affine(s, n, gain, offset, mean, scale, g, b);
+    for (int64_t i = 0; i < rows; ++i)
 #pragma omp simd
         for (int64_t c = 0; c < n; ++c) y[i * n + c] = as<T>(phi<T, activate>(number(x[i * n + c]) * g[c] + b[c]));
 }
@@ -124,36 +150,38 @@ template <typename T, bool activate>
 void backward_example(const Shape &s, const T *dy, const T *x, const float *gain, const float *offset,
                       const float *mean, const float *scale, float *dz, T *dx, float *dgain, float *doffset,
                       float *room) {
-    const int64_t n = s.channels;
-    float *m = room, *g = room + n, *b = room + 2 * n, *level = room + 3 * n, *tilt = room + 4 * n;
-    for (int64_t c = 0; c < n; ++c) {
-        m[c] = mean[c / s.width()];
-        g[c] = gain[c] * scale[c / s.width()];
-        b[c] = offset[c] - g[c] * m[c];
-        dgain[c] = doffset[c] = 0;
-    }
-    for (int64_t i = 0; i < s.spots; ++i)
+    const int64_t n = long_row(s), rows = s.channels * s.spots / n;
+    float *m = room, *g = room + n, *b = room + 2 * n, *sum = room + 3 * n, *product = room + 4 * n;
+    float *level = room + 5 * n, *tilt = room + 6 * n;
+    affine(s, n, gain, offset, mean, scale, g, b);
+    for (int64_t k = 0; k < s.groups; ++k) std::fill(m + k * s.width(), m + (k + 1) * s.width(), mean[k]);
+    repeat(s.channels, n, m);
+    std::memset(sum, 0, 2 * n * sizeof(float));
+    for (int64_t i = 0; i < rows; ++i)
 #pragma omp simd
         for (int64_t c = 0; c < n; ++c) {
             const float value = number(x[i * n + c]);
             const float d = number(dy[i * n + c]) * slope<T, activate>(value * g[c] + b[c]);
             dz[i * n + c] = d;
-            doffset[c] += d;
-            dgain[c] += d * (value - m[c]);
+            sum[c] += d;
+            product[c] += d * (value - m[c]);
         }
+    fold(s.channels, n, sum);
+    fold(s.channels, n, product);
     for (int64_t k = 0; k < s.groups; ++k) {
         float along = 0, across = 0;
         for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
-            dgain[c] *= scale[k];
+            doffset[c] = sum[c];
+            dgain[c] = product[c] * scale[k];
             along += gain[c] * doffset[c];
             across += gain[c] * dgain[c];
         }
-        for (int64_t c = k * s.width(); c < (k + 1) * s.width(); ++c) {
-            level[c] = scale[k] * along / s.size();
-            tilt[c] = scale[k] * scale[k] * across / s.size();
-        }
+        std::fill(level + k * s.width(), level + (k + 1) * s.width(), scale[k] * along / s.size());
+        std::fill(tilt + k * s.width(), tilt + (k + 1) * s.width(), scale[k] * scale[k] * across / s.size());
     }
-    for (int64_t i = 0; i < s.spots; ++i)
+    repeat(s.channels, n, level);
+    repeat(s.channels, n, tilt);
+    for (int64_t i = 0; i < rows; ++i)
 #pragma omp simd
         for (int64_t c = 0; c < n; ++c)
             dx[i * n + c] =
@@ -166,7 +194,7 @@ void forward(const Shape &s, bool last, const T *x, const float *gain, const flo
     const int64_t whole = s.channels * s.spots, parts = last ? s.examples : s.examples * s.groups;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> room(last ? 4 * s.channels : 0);
+        std::vector<float> room(last ? 5 * long_row(s) : 0);
 #pragma omp for
         for (int64_t i = 0; i < parts; ++i) {
             if (last)
@@ -185,7 +213,7 @@ void backward(const Shape &s, bool last, const T *dy, const T *x, const float *g
     const int64_t whole = s.channels * s.spots, parts = last ? s.examples : s.examples * s.groups;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::vector<float> room(last ? 5 * s.channels : 0), dz(last ? whole : s.size());
+        std::vector<float> room(last ? 7 * long_row(s) : 0), dz(last ? whole : s.size());
 #pragma omp for
         for (int64_t i = 0; i < parts; ++i) {
             const int64_t c = i * (last ? s.channels : s.width());

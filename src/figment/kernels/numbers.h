@@ -25,11 +25,10 @@ template <> inline float as<float>(float value) { return value; }
 template <> inline bfloat16 as<bfloat16>(float value) {
     uint32_t u;
     std::memcpy(&u, &value, 4);
-    const uint32_t rounded = u + 0x7fff + ((u >> 16) & 1);
-    return static_cast<bfloat16>((value != value ? 0x7fc00000u : rounded) >> 16);
+    return static_cast<bfloat16>((u + 0x7fff + ((u >> 16) & 1)) >> 16); // what arithmetic calls no number stays none
 }
 
-// 2^t of t in [-126, 127], to a relative 8e-5 where T is bfloat16, else 1e-7: a polynomial in the distance of t from the
+// 2^t of t in [-126, 126], to a relative 8e-5 where T is bfloat16, else 1e-7: a polynomial in the distance of t from the
 // nearest whole number, which is what adding a large number leaves of it.
 template <typename T> inline float power(float t) {
     constexpr float large = 12582912.0f;
@@ -40,22 +39,34 @@ template <typename T> inline float power(float t) {
     else
         p = 1.00000007f + r * (0.693146967f +
             r * (0.240221197f + r * (0.0555071328f + r * (0.00967554162f + r * 0.00132764722f))));
-    uint32_t u;
-    std::memcpy(&u, &shifted, 4);
-    u = (u << 23) + 0x3f800000u;
-    float whole;
-    std::memcpy(&whole, &u, 4);
-    return p * whole;
+    uint32_t whole, u;
+    std::memcpy(&whole, &shifted, 4);
+    std::memcpy(&u, &p, 4);
+    u += whole << 23; // to the exponent
+    std::memcpy(&p, &u, 4);
+    return p;
 }
 
 constexpr float LOG2_E = 1.44269504f;
 
-// e^x of x in [-87, 88], beyond these as there.
+// e^x of x in [-87, 87], beyond these as there.
 template <typename T> inline float exponential(float x) {
     const float t = x * LOG2_E;
-    return power<T>(t < -126.0f ? -126.0f : (t > 127.0f ? 127.0f : t));
+    return power<T>(t < -126.0f ? -126.0f : (t > 126.0f ? 126.0f : t));
 }
 
-template <typename T> inline float sigmoid(float z) { return 1.0f / (1.0f + exponential<T>(-z)); }
+// 1 / d of d in [1, 2^126], where T is bfloat16 to a relative 2e-6 by two of Newton's steps, in less time than a division.
+template <typename T> inline float inverse(float d) {
+    if (sizeof(T) == 4) return 1.0f / d;
+    uint32_t u;
+    std::memcpy(&u, &d, 4);
+    u = 0x7ef00000u - u;
+    float r;
+    std::memcpy(&r, &u, 4);
+    r *= 2.03212865f - 1.03116935f * (d * r);
+    return r * (2.0f - d * r);
+}
+
+template <typename T> inline float sigmoid(float z) { return inverse<T>(1.0f + exponential<T>(-z)); }
 
 } // namespace

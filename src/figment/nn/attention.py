@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figment.kernels import attention as kernel
 from figment.nn.normalisation import GroupNorm
 
 
@@ -39,10 +40,19 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, h: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1)).unbind(1)  # (B, heads, d, H W)
-        y = attend(q, k, v)
-        rows = y.permute(0, 3, 1, 2).flatten(2)  # (B, H W, C): channels last, as h may be
-        return h + self.project(y.reshape(h.shape) if h.is_contiguous() else rows.mT.unflatten(2, h.shape[2:]))
+        qkv = self.qkv(self.norm(h))
+        tokens = qkv.permute(0, 2, 3, 1).flatten(1, 2)
+        if not h.is_contiguous() and kernel.usable(tokens, self.heads):
+            y = kernel.attended(tokens, self.heads, False, self._within)
+        else:
+            y = self._within(tokens)
+        layout = torch.contiguous_format if h.is_contiguous() else torch.channels_last
+        return self.project(y.mT.unflatten(2, h.shape[2:]).contiguous(memory_format=layout)).add_(h)
+
+    def _within(self, tokens: Tensor) -> Tensor:
+        """Of queries, keys and values `(B, H W, 3 C)`: `(B, H W, C)`."""
+        q, k, v = tokens.mT.unflatten(1, (3, self.heads, -1)).unbind(1)  # (B, heads, d, H W)
+        return attend(q, k, v).flatten(1, 2).mT
 
 
 TOKENS = 1024  # up to so many, in bf16, a CPU takes less time over the plain formula than over the memory-saving one

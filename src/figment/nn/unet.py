@@ -192,7 +192,7 @@ class Block(nn.Module):
     def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
         y = self.conv_1(self.norm_1(h))
         modulation = None if self.modulation is None or e is None else self.modulation(e)
-        return self.shortcut(h) + self.conv_2(self.norm_2(y, modulation))
+        return self.conv_2(self.norm_2(y, modulation)).add_(self.shortcut(h))
 
 
 def zeroed(module: nn.Conv2d) -> nn.Conv2d:
