@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from figment.core.model import Denoised, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
 from figment.models.diffusion.distilled import Distilled
-from figment.nn.unet import UNet
 from short import plan
 
 
@@ -87,20 +87,40 @@ def test_two_jumps_to_data_end_where_the_second_says(taught: Any) -> None:
 def test_where_the_teacher_goes_straight_its_denoiser_is_what_the_student_learns(
     taught: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a constant E[x | x_t] the path is x_t = alpha m + sigma noise: one jump is exact, from any level to the
-    next, so a student that knows m makes no error, and one that is off by 1/2 an error of 1/4."""
+    """With a constant E[x | x_t] = m the path is x_t = alpha m + sigma noise: one jump is exact, from any level to the
+    next, so a student that knows m is led to make no error, and one that is off by 1/2 is told so at every level."""
     folder, data = taught
     student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
     assert isinstance(student, Distilled)
     batch = data.build().held_out.gather(np.arange(5)).suited(student.spec)
     monkeypatch.setattr(student.first, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.3)))
-    for off in (0.0, 0.5):
-        monkeypatch.setattr(
-            student.generator, "denoise", lambda x, t, c, off=off: Denoised(torch.full_like(x, 0.3 + off))
-        )
-        for seed in range(8):
-            torch.manual_seed(seed)
-            assert float(student.jump_error(batch)) == pytest.approx(off**2, abs=1e-4)
+    monkeypatch.setattr(student.generator, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.8)))
+    guess, target = student.jumps(batch)
+    assert len(guess) == len(target) == 5 * len(student.levels[1:])
+    torch.testing.assert_close(target, torch.full_like(target, 0.3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(guess, torch.full_like(guess, 0.8))
+
+
+@torch.no_grad()
+def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> None:
+    """The walk's states are those of its solver at the student's levels, and its targets lead from each to the next."""
+    folder, data = taught
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    assert isinstance(student, Distilled)
+    batch = data.build().held_out.gather(np.arange(4)).suited(student.spec)
+    torch.manual_seed(3)
+    noise = torch.randn(4, *student.spec.x.shape)
+    torch.manual_seed(3)
+    states = student.walk(batch)
+    torch.testing.assert_close(states[0], noise)
+    expected = with_sampling(use.load(folder.path), {"sampler": "unipc", "steps": 8}).decode(noise, batch.c)
+    torch.testing.assert_close(states[-1], expected, atol=1e-5, rtol=1e-5)
+    torch.manual_seed(3)
+    _, target = student.jumps(batch)
+    x = noise
+    for (here, there), f in zip(pairwise(student.levels), target.split(4)):
+        x = there.alpha * f + there.sigma / here.sigma * (x - here.alpha * f)
+    torch.testing.assert_close(x, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:
@@ -113,15 +133,6 @@ def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path:
     assert {"discriminator.accuracy", "generator.game", "generator.trajectory"} <= run.read_metrics()[-1].keys()
     saved = max(run.checkpoints.iterdir())
     assert not [name for name in load_file(saved / "weights.safetensors") if name.startswith("first.")]
-
-
-def test_maps_are_standard_and_of_the_coarsest_resolution() -> None:
-    net = UNet(3, 3, 16, (1, 2), 1, patch=1)
-    maps = net.maps(torch.randn(2, 3, 9, 7), torch.rand(2))
-    assert maps.shape == (2, 3 * 4 + 16 * 4 + 32 + 32, 5, 4)
-    for part in maps.split([12, 64, 32, 32], dim=1)[1:]:
-        torch.testing.assert_close(part.flatten(1).mean(1), torch.zeros(2), atol=1e-5, rtol=0)
-        torch.testing.assert_close(part.flatten(1).std(1, correction=0), torch.ones(2), atol=1e-2, rtol=0)
 
 
 def test_a_student_is_held_against_the_cheapest_good_setting_of_its_teacher() -> None:

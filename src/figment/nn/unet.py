@@ -81,38 +81,21 @@ class UNet(nn.Module):
         self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None, words: Tensor | None = None
     ) -> Tensor:
         height, width = x.shape[2:]
-        h, skips, e = self._descend(x, t, embedding, words)
-        skips = skips if self.skips else [torch.zeros_like(skip) for skip in skips]
-        for level in self.up:
-            h = level(h, e, words, skips, descending=False)
-        y = F.pixel_shuffle(self.conv_out(self.norm(h)), self.patch)
-        return y[:, :, :height, :width].float()
-
-    def maps(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: Tensor | None = None) -> Tensor:
-        """x and what the network makes of it on its way down, folded to the coarsest resolution `(B, F, h, w)`: the
-        last map of each level and the middle's, each of mean 0 and variance 1 in every example.
-        """
-        h, skips, _ = self._descend(x, t, embedding, words)
-        last = {skip.shape[2]: standard(skip) for skip in skips}  # of each resolution
-        seen = [self._padded(x), *last.values(), standard(h)]
-        return torch.cat([F.pixel_unshuffle(part, part.shape[2] // h.shape[2]) for part in seen], dim=1)
-
-    def _padded(self, x: Tensor) -> Tensor:
-        return F.pad(x, (0, -x.shape[3] % self.multiple, 0, -x.shape[2] % self.multiple), mode="replicate")
-
-    def _descend(
-        self, x: Tensor, t: Tensor | None, embedding: Tensor | None, words: Tensor | None
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """The middle's map, those that the way up is to get, and what modulates both ways."""
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         e = self._modulation(t, embedding)
-        h = self.conv_in(F.pixel_unshuffle(self._padded(x), self.patch))
+        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
         if h.device.type == "cpu" and (kernel.usable(h) or not torch.is_grad_enabled()):
             # Convolutions take less time in this layout; training, torch's own normalisation costs more than they save.
             h = h.contiguous(memory_format=torch.channels_last)
         skips = [h]
         for level in self.down:
             h = level(h, e, words, skips, descending=True)
-        return self.middle(h, e, words), skips, e
+        h = self.middle(h, e, words)
+        skips = skips if self.skips else [torch.zeros_like(skip) for skip in skips]
+        for level in self.up:
+            h = level(h, e, words, skips, descending=False)
+        y = F.pixel_shuffle(self.conv_out(self.norm(h)), self.patch)
+        return y[:, :, :height, :width].float()
 
     def _modulation(self, t: Tensor | None, embedding: Tensor | None) -> Tensor | None:
         if self.time_embed is None or t is None:
@@ -121,11 +104,6 @@ class UNet(nn.Module):
         if self.condition_embed is not None and embedding is not None:
             e = e + self.condition_embed(embedding)
         return F.silu(e)
-
-
-def standard(h: Tensor) -> Tensor:
-    """Maps `(B, C, H, W)` with mean 0 and variance 1 in every example."""
-    return F.group_norm(h.contiguous(), 1)
 
 
 class Level(nn.Module):

@@ -11,7 +11,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from figment.core.data import Batch, Image, Spec
+from figment.core.data import Batch, Image, Latent, Spec
 from figment.core.errors import UsageError
 from figment.core.model import HasPrior, Learns, Loss, Model, ModelConfig, Player, Turn
 from figment.models.adversarial import objectives, regularisers
@@ -41,7 +41,8 @@ class GameConfig(ModelConfig):
     )  # fmt: skip
     spread: float | None = pydantic.Field(
         None, ge=0, description="weight of the energy score of drawn examples, two for each real one, in what the "
-        "discriminator sees: they vary as the data does (None: 2 for a gan of pictures in the default game, else 0)"
+        "discriminator sees: they vary as the data does (None: 2 for a gan or a student of pictures in the default "
+        "game, else 0)"
     )  # fmt: skip
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties r1, r2")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")
@@ -84,7 +85,15 @@ class Game(Model, Learns, HasPrior):
     config: GameConfig
     share: Tensor
 
-    def __init__(self, config: GameConfig, spec: Spec, generator: nn.Module, judge: type[Judge] = Discriminator):
+    def __init__(
+        self,
+        config: GameConfig,
+        spec: Spec,
+        generator: nn.Module,
+        judge: type[Judge] = Discriminator,
+        drawn: Latent | None = None,
+    ):
+        """`drawn`: what the generator draws and the discriminator sees, where that is codes of the data."""
         super().__init__(config, spec)
         assert config.width is not None
         assert config.gamma is not None
@@ -94,10 +103,11 @@ class Game(Model, Learns, HasPrior):
         classes, width = spec.label.count if spec.label else 0, max(4, round(config.width * config.filters))
         group = GROUP * config.deviation
         self.discriminator: Judge
-        if isinstance(spec.x, Image):
-            self.discriminator = judge(spec.x.shape, width, classes, config.dropout, group)
+        x = drawn or spec.x
+        if isinstance(x, Image | Latent):
+            self.discriminator = judge(x.shape, width, classes, config.dropout, group)
         else:
-            self.discriminator = VectorDiscriminator(spec.x.dimensions, 4 * width, classes, config.dropout, group)
+            self.discriminator = VectorDiscriminator(x.dimensions, 4 * width, classes, config.dropout, group)
         if config.regulariser == "spectral-norm":
             regularisers.normalise_spectrum(self.discriminator)
         self.register_buffer("share", torch.tensor(float(config.augment == "diffaugment")))  # of pictures changed

@@ -305,11 +305,6 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         variance = at.between_betas((share + 1) / 2, earliest.beta_tilde)
         return guess, Denoised(self.prediction.clean(guess, x_t, at), variance)
 
-    def maps(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
-        """What its U-Net makes of pictures on its way down `(B, F, h, w)`."""
-        assert isinstance(self.network, UNet)
-        return self.network.maps(self._seen(x_t, c), t, *self._told(c, x_t))
-
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         found = self.read(self.predict(x_t, t, c), x_t, t, self.transition(t, x_t))[1]
         if self.prediction.name == "mu" and isinstance(self.spec.x, Image):

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import ClassVar, Literal, final
+from itertools import pairwise
+from typing import ClassVar, Literal, Self, final
 
 import pydantic
 import torch
 from torch import Tensor
 
 from figment.core.config import Config
-from figment.core.data import Batch, Image, Spec, Vector
+from figment.core.data import Batch, Image, Latent, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanDenoise, CanJump, HasPrior, HasSampling, Loss, Model, Player, Turn
 from figment.core.noise import Noise
 from figment.core.stages import First, TwoStageConfig
 from figment.models.adversarial.game import Game, GameConfig
+from figment.models.adversarial.objectives import apart, size
 from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.latent import LatentDiffusion
-from figment.models.diffusion.samplers import Denoise, Level, ancestral, dpm, integrate, level, levels
-from figment.nn.critic import MapCritic
-from figment.nn.unet import UNet
+from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, ancestral, integrate, levels, unipc
 
 MOST = 16  # evaluations
-NOISE = (0.0, 0.3)  # times at which the teacher looks at what its maps are to judge
-SOLVED = 3  # steps of the teacher that a jump stands for
-SHIFT = 2.0  # of the grid of pictures
+WALK = 8  # steps of the teacher from noise to data, at least
+WALKED = 4  # a walk of the teacher for so many examples of a batch
+SHIFT = 1.5  # of the grid of pictures
 
 
 class Jumps(Config):
@@ -46,16 +47,26 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
     conditions = ("label", "text")
     first_share: ClassVar[float] = 2 / 3
+    spreads: ClassVar[bool] = True
 
     first: First = pydantic.Field("diffusion", description="the teacher: a finished run, or a kind to train")
     evaluations: int = pydantic.Field(4, ge=1, le=MOST, description="network evaluations that it learns to draw in")
     trajectory: float = pydantic.Field(
-        1.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
+        5.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
     )
-    adversarial: float = pydantic.Field(
-        0.0, ge=0, description="weight of the game of the last jump against a discriminator (0: no such game)"
-    )
+    adversarial: float | None = pydantic.Field(
+        None, ge=0, description="weight of the game of the last jump against a discriminator (None: 1 where pictures "
+        "are drawn in one evaluation, else 0: no such game)"
+    )  # fmt: skip
+    repeat: float = pydantic.Field(
+        1.5, ge=0, description="with a game, weight of how far the last jump ends from where the teacher does, as the "
+        "discriminator sees it"
+    )  # fmt: skip
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
+
+    def fitted(self, spec: Spec) -> Self:
+        fitted, usual = super().fitted(spec), float(self.evaluations == 1 and isinstance(spec.x, Image))
+        return fitted.model_copy(update={"adversarial": usual if self.adversarial is None else self.adversarial})
 
     def check_first(self, first: Model) -> None:
         if not isinstance(first, Diffusion | LatentDiffusion):
@@ -80,11 +91,11 @@ class DistilledConfig(GameConfig, TwoStageConfig):
 class Distilled(Game, CanJump, HasSampling):
     """x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) f(x_s, s, c) from level to level.
 
-    f starts as the teacher's denoiser, E[x | x_s], and learns where a few steps of the teacher lead from each level to
-    the next (Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", 2022). With
-    `adversarial` what its last jump makes also plays against a discriminator of pictures and of what the teacher makes
-    of them at little noise (Sauer et al., "Fast high-resolution image synthesis with latent adversarial diffusion
-    distillation", 2024). Of a latent diffusion, x is its codes, and samples are decoded.
+    f starts as the teacher's denoiser, E[x | x_s], and learns to lead from level to level as the teacher's equation
+    does, along walks from noise to drawings of several steps a jump (Salimans & Ho, "Progressive distillation for fast
+    sampling of diffusion models", 2022). With `adversarial` what its last jump makes also plays against a discriminator
+    (Sauer et al., "Adversarial diffusion distillation", 2024). Of a latent diffusion, x is its codes, and samples are
+    decoded.
     """
 
     training_only = (*Game.training_only, "first")
@@ -94,15 +105,10 @@ class Distilled(Game, CanJump, HasSampling):
 
     def __init__(self, config: DistilledConfig, spec: Spec, first: Model):
         assert isinstance(first, Diffusion | LatentDiffusion)
-        super().__init__(config, spec, deepcopy(first))
+        x = denoiser_of(first).spec.x
+        super().__init__(config, spec, deepcopy(first), drawn=x if isinstance(x, Latent) else None)
         self.denoiser.requires_grad_(True)
         self.first, self.schedule = first, denoiser_of(first).schedule
-        self.mapped = isinstance(denoiser_of(first).network, UNet)
-        if self.mapped:
-            with torch.no_grad():
-                maps = self._maps(torch.zeros(1, *self.denoiser.spec.x.shape))
-            assert config.width is not None
-            self.discriminator = MapCritic(maps.shape[1:], 2 * config.width, spec.label.count if spec.label else 0)
         self.levels = self.path(config.evaluations)
 
     def path(self, count: int) -> list[Level]:
@@ -165,38 +171,49 @@ class Distilled(Game, CanJump, HasSampling):
     def drawn(self, batch: Batch) -> Tensor:
         return self._clean(*noised(batch.x, self.levels[-2]), batch.c)
 
-    def shown(self, x: Tensor, turn: Turn) -> Tensor:
-        """The teacher's maps of pictures; rows as they are."""
-        x = super().shown(x, turn)
-        return self._maps(x) if self.mapped else x
-
-    def _maps(self, x: Tensor) -> Tensor:
-        low, high = NOISE
-        t = low + (high - low) * torch.rand(len(x), device=x.device)
-        shape = (-1, *[1] * (x.ndim - 1))
-        noisy = self.schedule.alpha(t).view(shape) * x + self.schedule.sigma(t).view(shape) * torch.randn_like(x)
-        return denoiser_of(self.first).maps(noisy, t, {}).float()
-
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """`trajectory` times the error of a jump, and `adversarial` times the loss of the game."""
-        error = self.jump_error(self.played(batch, turn))
+        """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of the last, to which
+        belongs how far it ends from where the teacher does, as the discriminator sees it."""
+        guess, target = self.jumps(batch[: (len(batch) + WALKED - 1) // WALKED])
+        error = (guess - target).square().mean()
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if self.config.adversarial:
-            game = super().generator_loss(batch, turn).value
-            value, parts = value + self.config.adversarial * game, {**parts, "game": game.detach()}
+            game = super().generator_loss(batch, turn)
+            ends = len(guess) // (len(self.levels) - 1)
+            with torch.no_grad():
+                truth = self.discriminator.describe(self.shown(target[-ends:], turn)).float()
+            seen = self.discriminator.describe(self.shown(guess[-ends:], turn)).float()
+            missed = apart(truth, seen) / size(truth, seen)
+            value = value + self.config.adversarial * (game.value + self.config.repeat * missed)
+            parts |= {**game.parts, "game": game.value.detach(), "missed": missed.detach()}
         return Loss(value, parts)
 
-    def jump_error(self, batch: Batch) -> Tensor:
-        """E |f - f*|^2 at a level drawn evenly, f* what leads from x_s to where the teacher does in `SOLVED` steps."""
-        place = int(torch.randint(len(self.levels) - 1, ()))
-        here, there = self.levels[place : place + 2]
-        x_s, s = noised(batch.x, here)
-        with torch.no_grad():
-            between = [level(self.schedule, here.t + (there.t - here.t) * i / SOLVED) for i in range(1, SOLVED)]
-            x_t = integrate(dpm(), mean_of(self.teacher, batch.c), x_s, [here, *between, there])
-        ratio = there.sigma / here.sigma
-        target = (x_t - ratio * x_s) / (there.alpha - ratio * here.alpha)
-        return (self._clean(x_s, s, batch.c) - target).square().mean()
+    def jumps(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """f from each level in turn, and what f leads from there to where the teacher goes: `(B jumps, ...)` both."""
+        states, count = self.walk(batch), len(self.levels) - 1
+        targets = []
+        for (here, there), (x_s, x_t) in zip(pairwise(self.levels), pairwise(states)):
+            ratio = there.sigma / here.sigma
+            targets.append((x_t - ratio * x_s) / (there.alpha - ratio * here.alpha))
+        s = torch.tensor([here.t for here in self.levels[:-1]], device=batch.x.device).repeat_interleave(len(batch))
+        c = {key: torch.cat([value] * count) for key, value in batch.c.items()}
+        return self._clean(torch.cat(states[:-1]), s, c), torch.cat(targets)
+
+    @torch.no_grad()
+    def walk(self, batch: Batch) -> list[Tensor]:
+        """x at each of the levels where the teacher's equation leads, from noise, under the conditions of a batch."""
+        seen: list[Tensor] = []
+
+        def step(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
+            x, now = unipc(denoise, x, here, there, past)
+            seen.append(now.x)
+            return x, now
+
+        each = math.ceil(WALK / (len(self.levels) - 1))
+        path = self.path(each * (len(self.levels) - 1))
+        noise = torch.randn(len(batch), *self.denoiser.spec.x.shape, device=batch.x.device)
+        x = integrate(step, mean_of(self.teacher, batch.c), noise, path)
+        return [*seen[::each], x]
 
 
 def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:

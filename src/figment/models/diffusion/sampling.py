@@ -46,7 +46,7 @@ class Sampling(Config):
     """How samples are drawn from a denoiser."""
 
     sampler: SamplerName = pydantic.Field(
-        "dpm-solver++", description="the step from one noise level to the next; heun and edm evaluate twice a step"
+        "unipc", description="the step from one noise level to the next; heun and edm evaluate twice a step"
     )
     steps: int = pydantic.Field(16, ge=1, le=1000, description="steps from noise to data")
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="how far to push towards the condition; 1 is none")
@@ -64,7 +64,7 @@ class Sampling(Config):
     grid: GridName | None = pydantic.Field(
         None, description="where the steps lie between t = 1 and t = 0 (None: shifted for pictures, uniform for rows)"
     )
-    shift: float = pydantic.Field(2.0, gt=0, le=10, description="grid=shifted: above 1 spends more steps on noise")
+    shift: float = pydantic.Field(1.5, gt=0, le=10, description="grid=shifted: above 1 spends more steps on noise")
     clip: bool = pydantic.Field(False, description="keep what pictures head for within black and white at every step")
     threshold: float | None = pydantic.Field(
         None, gt=0.5, le=1, description="dynamic thresholding: the share of a picture's values that clip as they are"
