@@ -82,8 +82,9 @@ def make(stage: Stage) -> Told:
 TEXT = """
 Diffusion gives quality and diversity and pays with time: in {many} evaluations its distance here is {best:.1f}, in
 {few} it is {same:.1f}, because the walk from noise to data is curved and long steps leave it. The student is the same
-network trained a little longer on another question: not where the data lies, but where three steps of its teacher lead
-from each of {few} levels to the next. In {few} evaluations the student's distance is {student:.1f}.
+network trained a little longer on another question: not where the data lies, but where its teacher, who walks from
+noise to a drawing in twice as many steps, comes by on its way from each of {few} levels to the next. In {few}
+evaluations the student's distance is {student:.1f}.
 """
 
 LESSON = Lesson(

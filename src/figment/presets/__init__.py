@@ -75,8 +75,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "training": {"batch": 64, "optimiser": "muon", "lr": 1.5e-3},
     },
     "distilled": {
-        "model": {"kind": "distilled", "rate": 2.0},
-        "training": {"batch": 32, "optimiser": "muon", "lr": 5e-4, "betas": (0.0, 0.99)},
+        "model": {"kind": "distilled", "rate": 6.0},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 1.5e-4, "betas": (0.0, 0.99)},
         "rows": {"batch": 128, "lr": 2e-3},
     },
 }

@@ -30,6 +30,7 @@ MOST = 16  # evaluations
 WALK = 8  # steps of the teacher from noise to data, at least
 WALKED = 4  # a walk of the teacher for so many examples of a batch
 SHIFT = 1.5  # of the grid of pictures
+AT_ONCE = 3.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
 
 
 class Jumps(Config):
@@ -159,6 +160,7 @@ class Distilled(Game, CanJump, HasSampling):
 
     def players(self) -> Sequence[Player]:
         discriminator, generator = super().players()
+        generator = replace(generator, rate=AT_ONCE if self.config.evaluations == 1 else 1.0)
         return (discriminator, generator) if self.config.adversarial else (generator,)
 
     def played(self, batch: Batch, turn: Turn) -> Batch:
