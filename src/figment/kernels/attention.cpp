@@ -118,9 +118,14 @@ void down(const bfloat16 *rows, int64_t stride, int64_t width, int64_t count, in
     const int64_t inner = count / 2;
     for (int64_t k = 0; k < inner; ++k) {
         const bfloat16 *first = rows + 2 * k * stride, *second = first + stride;
-        for (int64_t j = 0; j < columns; j += LANES)
-            for (int64_t c = j; c < j + LANES; ++c)
-                to[place(k, c, inner)] = c < width ? paired(first[c], second[c]) : 0;
+        for (int64_t j = 0; j < columns; j += LANES) {
+            pair *here = to + place(k, j, inner);
+            if (j + LANES <= width)
+#pragma omp simd
+                for (int64_t c = 0; c < LANES; ++c) here[c] = paired(first[j + c], second[j + c]);
+            else
+                for (int64_t c = 0; c < LANES; ++c) here[c] = j + c < width ? paired(first[j + c], second[j + c]) : 0;
+        }
     }
 }
 

@@ -56,40 +56,51 @@ void modulate_back(const Shape &s, const T *dy, const T *x, const float *scale, 
     }
 }
 
-// y = h + gate x
-template <typename T> void pass(const Shape &s, const T *h, const T *x, const float *gate, T *y) {
+// y = h + gate (x + bias)
+template <typename T>
+void pass(const Shape &s, const T *h, const T *x, const float *bias, const float *gate, T *y) {
     for (int64_t i = 0; i < s.tokens; ++i, h += s.width, x += s.width, y += s.width)
 #pragma omp simd
-        for (int64_t c = 0; c < s.width; ++c) y[c] = as<T>(number(h[c]) + gate[c] * number(x[c]));
+        for (int64_t c = 0; c < s.width; ++c) y[c] = as<T>(number(h[c]) + gate[c] * (number(x[c]) + bias[c]));
 }
 
-template <typename T> void pass_back(const Shape &s, const T *dy, const T *x, const float *gate, T *dx, float *dgate) {
+template <typename T>
+void pass_back(const Shape &s, const T *dy, const T *x, const float *bias, const float *gate, T *dx, float *dbias,
+               float *dgate) {
+    std::memset(dbias, 0, s.width * sizeof(float));
     std::memset(dgate, 0, s.width * sizeof(float));
     for (int64_t i = 0; i < s.tokens; ++i, dy += s.width, x += s.width, dx += s.width)
 #pragma omp simd
         for (int64_t c = 0; c < s.width; ++c) {
-            dx[c] = as<T>(gate[c] * number(dy[c]));
-            dgate[c] += number(dy[c]) * number(x[c]);
+            const float d = number(dy[c]), slope = gate[c] * d;
+            dx[c] = as<T>(slope);
+            dbias[c] += slope;
+            dgate[c] += d * (number(x[c]) + bias[c]);
         }
 }
 
-// x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)), which is x (1 + tanh(...)) / 2
+// y = v sigmoid(2 sqrt(2 / pi) (v + 0.044715 v^3)), v = x + bias, which is v (1 + tanh(...)) / 2
 constexpr float INNER = 1.59576912f, CUBE = 0.044715f;
 
-template <typename T> void gelu(int64_t size, const T *x, T *y) {
+template <typename T> void gelu(const Shape &s, const T *x, const float *bias, T *y) {
+    for (int64_t i = 0; i < s.tokens; ++i, x += s.width, y += s.width)
 #pragma omp simd
-    for (int64_t i = 0; i < size; ++i) {
-        const float v = number(x[i]);
-        y[i] = as<T>(v * sigmoid<T>(INNER * v * (1.0f + CUBE * v * v)));
-    }
+        for (int64_t c = 0; c < s.width; ++c) {
+            const float v = number(x[c]) + bias[c];
+            y[c] = as<T>(v * sigmoid<T>(INNER * v * (1.0f + CUBE * v * v)));
+        }
 }
 
-template <typename T> void gelu_back(int64_t size, const T *dy, const T *x, T *dx) {
+template <typename T> void gelu_back(const Shape &s, const T *dy, const T *x, const float *bias, T *dx, float *dbias) {
+    std::memset(dbias, 0, s.width * sizeof(float));
+    for (int64_t i = 0; i < s.tokens; ++i, dy += s.width, x += s.width, dx += s.width)
 #pragma omp simd
-    for (int64_t i = 0; i < size; ++i) {
-        const float v = number(x[i]), s = sigmoid<T>(INNER * v * (1.0f + CUBE * v * v));
-        dx[i] = as<T>(number(dy[i]) * s * (1.0f + v * (1.0f - s) * INNER * (1.0f + 3.0f * CUBE * v * v)));
-    }
+        for (int64_t c = 0; c < s.width; ++c) {
+            const float v = number(x[c]) + bias[c], p = sigmoid<T>(INNER * v * (1.0f + CUBE * v * v));
+            const float slope = number(dy[c]) * p * (1.0f + v * (1.0f - p) * INNER * (1.0f + 3.0f * CUBE * v * v));
+            dx[c] = as<T>(slope);
+            dbias[c] += slope;
+        }
 }
 
 template <typename Call> void each(const Shape &s, int threads, Call call) {
@@ -116,25 +127,29 @@ template <typename Call> void each(const Shape &s, int threads, Call call) {
                           dshift + row);                                                                              \
         });                                                                                                           \
     }                                                                                                                 \
-    extern "C" void pass_##NAME(const int64_t *shape, const T *h, const T *x, const float *gate, T *y, int threads) { \
-        const Shape s{shape[0], shape[1], shape[2]};                                                                  \
-        each(s, threads, [&](int64_t all, int64_t, int64_t row) { pass(s, h + all, x + all, gate + row, y + all); }); \
-    }                                                                                                                 \
-    extern "C" void pass_back_##NAME(const int64_t *shape, const T *dy, const T *x, const float *gate, T *dx,         \
-                                     float *dgate, int threads) {                                                     \
+    extern "C" void pass_##NAME(const int64_t *shape, const T *h, const T *x, const float *bias, const float *gate, T *y,\
+                                int threads) {                                                                        \
         const Shape s{shape[0], shape[1], shape[2]};                                                                  \
         each(s, threads, [&](int64_t all, int64_t, int64_t row) {                                                     \
-            pass_back(s, dy + all, x + all, gate + row, dx + all, dgate + row);                                       \
+            pass(s, h + all, x + all, bias, gate + row, y + all);                                                     \
         });                                                                                                           \
     }                                                                                                                 \
-    extern "C" void gelu_##NAME(const int64_t *shape, const T *x, T *y, int threads) {                                \
+    extern "C" void pass_back_##NAME(const int64_t *shape, const T *dy, const T *x, const float *bias, const float *gate,\
+                                     T *dx, float *dbias, float *dgate, int threads) {                                \
         const Shape s{shape[0], shape[1], shape[2]};                                                                  \
-        each(s, threads, [&](int64_t all, int64_t, int64_t) { gelu(s.tokens * s.width, x + all, y + all); });         \
+        each(s, threads, [&](int64_t all, int64_t, int64_t row) {                                                     \
+            pass_back(s, dy + all, x + all, bias, gate + row, dx + all, dbias + row, dgate + row);                    \
+        });                                                                                                           \
     }                                                                                                                 \
-    extern "C" void gelu_back_##NAME(const int64_t *shape, const T *dy, const T *x, T *dx, int threads) {             \
+    extern "C" void gelu_##NAME(const int64_t *shape, const T *x, const float *bias, T *y, int threads) {             \
         const Shape s{shape[0], shape[1], shape[2]};                                                                  \
-        each(s, threads, [&](int64_t all, int64_t, int64_t) {                                                         \
-            gelu_back(s.tokens * s.width, dy + all, x + all, dx + all);                                               \
+        each(s, threads, [&](int64_t all, int64_t, int64_t) { gelu(s, x + all, bias, y + all); });                    \
+    }                                                                                                                 \
+    extern "C" void gelu_back_##NAME(const int64_t *shape, const T *dy, const T *x, const float *bias, T *dx,         \
+                                     float *dbias, int threads) {                                                     \
+        const Shape s{shape[0], shape[1], shape[2]};                                                                  \
+        each(s, threads, [&](int64_t all, int64_t, int64_t row) {                                                     \
+            gelu_back(s, dy + all, x + all, bias, dx + all, dbias + row);                                             \
         });                                                                                                           \
     }
 

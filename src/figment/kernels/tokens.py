@@ -1,11 +1,12 @@
-"""The optional kernels of what a transformer does to tokens `(B, N, width)` between its matrix products."""
+"""The optional kernels of what a transformer does to tokens `(B, N, width)` between its matrix products, whose bias
+they add: torch's own product writes it to memory first, and sums its gradient by itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from figment.kernels.compiled import NAMES, called, gradients, library, plain
@@ -23,19 +24,22 @@ def modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return _modulated(h, scale, shift)
 
 
-def passed(h: Tensor, x: Tensor, gate: Tensor) -> Tensor:
-    """h + gate x, gate `(B, width)`."""
-    if usable(h) and usable(x) and x.dtype == h.dtype:
-        return _Passed.apply(h, x, gate.float().contiguous())
-    return _passed(h, x, gate)
+def passed(h: Tensor, x: Tensor, layer: nn.Linear, gate: Tensor) -> Tensor:
+    """h + gate (W x + b), W and b of `layer`, gate `(B, width)`."""
+    if not (usable(h) and usable(x)):
+        return torch.addcmul(h, gate[:, None].to(h.dtype), layer(x))
+    product = F.linear(x, layer.weight).to(h.dtype)
+    return _Passed.apply(h, product, layer.bias.float().contiguous(), gate.float().contiguous())
 
 
-def gelu(x: Tensor) -> Tensor:
-    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+def gelu(x: Tensor, layer: nn.Linear) -> Tensor:
+    """v (1 + tanh(sqrt(2 / pi) (v + 0.044715 v^3))) / 2 of v = W x + b, W and b of `layer`.
 
     Hendrycks & Gimpel, "Gaussian error linear units" (2016).
     """
-    return _Gelu.apply(x) if usable(x) else _gelu(x)
+    if not usable(x):
+        return F.gelu(layer(x), approximate="tanh")
+    return _Gelu.apply(F.linear(x, layer.weight), layer.bias.float().contiguous())
 
 
 def _modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -44,12 +48,12 @@ def _modulated(h: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift[:, None].to(h.dtype), y, 1 + scale[:, None].to(h.dtype))
 
 
-def _passed(h: Tensor, x: Tensor, gate: Tensor) -> Tensor:
-    return torch.addcmul(h, gate[:, None].to(h.dtype), x)
+def _passed(h: Tensor, x: Tensor, bias: Tensor, gate: Tensor) -> Tensor:
+    return torch.addcmul(h, gate[:, None].to(h.dtype), x + bias.to(x.dtype))
 
 
-def _gelu(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
+def _gelu(x: Tensor, bias: Tensor) -> Tensor:
+    return F.gelu(x + bias.to(x.dtype), approximate="tanh")
 
 
 class _Modulated(torch.autograd.Function):
@@ -74,36 +78,36 @@ class _Modulated(torch.autograd.Function):
 
 class _Passed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, x: Tensor, gate: Tensor) -> Tensor:
+    def forward(ctx: Any, h: Tensor, x: Tensor, bias: Tensor, gate: Tensor) -> Tensor:
         y = torch.empty_like(h)
-        ctx.save_for_backward(h, x, gate)
-        called("tokens", f"pass_{NAMES[h.dtype]}", h.shape, h, x, gate, y)
+        ctx.save_for_backward(h, x, bias, gate)
+        called("tokens", f"pass_{NAMES[h.dtype]}", h.shape, h, x, bias, gate, y)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        h, x, gate = ctx.saved_tensors
+        h, x, bias, gate = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return gradients(ctx, _passed, (h, x, gate), dy)
+            return gradients(ctx, _passed, (h, x, bias, gate), dy)
         dy = dy.to(x.dtype).contiguous()
-        dx, dgate = torch.empty_like(x), torch.empty_like(gate)
-        called("tokens", f"pass_back_{NAMES[x.dtype]}", x.shape, dy, x, gate, dx, dgate)
-        return dy, dx, dgate
+        dx, dbias, dgate = torch.empty_like(x), torch.empty_like(gate), torch.empty_like(gate)
+        called("tokens", f"pass_back_{NAMES[x.dtype]}", x.shape, dy, x, bias, gate, dx, dbias, dgate)
+        return dy, dx, dbias.sum(0), dgate
 
 
 class _Gelu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
         y = torch.empty_like(x)
-        ctx.save_for_backward(x)
-        called("tokens", f"gelu_{NAMES[x.dtype]}", x.shape, x, y)
+        ctx.save_for_backward(x, bias)
+        called("tokens", f"gelu_{NAMES[x.dtype]}", x.shape, x, bias, y)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        (x,) = ctx.saved_tensors
+        x, bias = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return gradients(ctx, _gelu, (x,), dy)
-        dx = torch.empty_like(x)
-        called("tokens", f"gelu_back_{NAMES[x.dtype]}", x.shape, dy.to(x.dtype).contiguous(), x, dx)
-        return dx
+            return gradients(ctx, _gelu, (x, bias), dy)
+        dx, dbias = torch.empty_like(x), bias.new_empty((len(x), len(bias)))
+        called("tokens", f"gelu_back_{NAMES[x.dtype]}", x.shape, dy.to(x.dtype).contiguous(), x, bias, dx, dbias)
+        return dx, dbias.sum(0)

@@ -83,13 +83,15 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor, text: Tensor | None, heard: Tensor | None) -> Tensor:
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(e).chunk(6, dim=1)
-        h = passed(h, self.attention(modulated(h, scale_1, shift_1), text, heard), gate_1)
-        return passed(h, self.second(gelu(self.first(modulated(h, scale_2, shift_2)))), gate_2)
+        read = self.attention(modulated(h, scale_1, shift_1), text, heard)
+        h = passed(h, read, self.attention.project, gate_1)
+        return passed(h, gelu(modulated(h, scale_2, shift_2), self.first), self.second, gate_2)
 
 
 class JointAttention(nn.Module):
     """Patches `(B, N, width)` attend to each other and, in the same softmax, to words `(B, L + 1, width)` of which
-    `heard` `(B, L + 1)` may be attended to; queries and keys have unit root mean square."""
+    `heard` `(B, L + 1)` may be attended to; queries and keys have unit root mean square. What they read is for the
+    caller to `project`."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -118,8 +120,8 @@ class JointAttention(nn.Module):
     def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
         qkv = self.qkv(h)
         if text is None and kernel.usable(qkv, self.heads):
-            return self.project(kernel.attended(qkv, self.heads, True, self._patches_alone))
-        return self.project(attend(*self._parts(qkv, text), self._heard(h, heard)).flatten(1, 2).mT)
+            return kernel.attended(qkv, self.heads, True, self._patches_alone)
+        return attend(*self._parts(qkv, text), self._heard(h, heard)).flatten(1, 2).mT
 
     def _patches_alone(self, qkv: Tensor) -> Tensor:
         return attend(*self._parts(qkv)).flatten(1, 2).mT
