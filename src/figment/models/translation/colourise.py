@@ -37,7 +37,6 @@ class ColouriseConfig(TranslatorConfig):
     rarity: float = pydantic.Field(
         0.7, ge=0, le=1, description="classes: how far rare colours, which are vivid, gain on usual ones: 0 not at all"
     )
-    adversarial: float = pydantic.Field(0.0, ge=0, le=100, description="weight of the discriminator (0: there is none)")
 
     def build(self, spec: Spec) -> Colourise:
         spec = self.adapt(spec)
@@ -54,7 +53,7 @@ class Colourise(Translator):
 
     By `classes` a network says p(q | L*) of every place, q one of K colours, and the place is given the mean of q under
     (p(q | L*) / p(q)^rarity)^(1 / temperature). What is nearest on average (l1, l2) is grey where colours are not
-    implied; a discriminator asks for some.
+    implied; so is the mean of q where no colour is likelier than its opposite, and a discriminator asks for one.
 
     Zhang, Isola & Efros, "Colorful image colorization" (2016); with a discriminator, Nazeri, Ng & Ebrahimi, "Image
     colorization using generative adversarial networks" (2018).
