@@ -98,7 +98,7 @@ def test_colours_that_are_implied_are_found_and_others_are_chosen(tmp_path: Path
         found = measured(figment.train("colourise", data, tmp_path / name, steps=steps, **way))
         return found["hue"], found["chroma_variance"] / found["chroma_variance_real"]
 
-    hue, spread = made("implied", implied=True, steps=400)
+    hue, spread = made("implied", implied=True, steps=600)
     assert hue >= 0.8
     assert spread >= 0.5
     assert made("squared", implied=False, steps=300, model__error="l2")[1] <= 0.01
