@@ -501,6 +501,15 @@ def test_a_fixed_code_keeps_its_meaning_and_a_label_changes_the_picture():
     assert (x - model.decode(z, {"label": torch.tensor([1, 2, 0])})).abs().amax() > 1e-3
 
 
+def test_codes_are_drawn_as_widely_as_is_asked_for():
+    model, c = GANConfig(size="tiny").build(spec(2)).eval(), {"label": torch.tensor([0, 1, 2])}
+    usual, wide = (model.with_sampling(parse(model.Sampling, given)) for given in ({}, {"truncation": 1.5}))
+    z = wide.prior(c, Noise(0, range(3)))
+    torch.testing.assert_close(z, 1.5 * model.prior(c, Noise(0, range(3))))
+    torch.testing.assert_close(wide.sample(c, Noise(0, range(3))), model.decode(z, c))
+    torch.testing.assert_close(usual.sample(c, Noise(0, range(3))), model.sample(c, Noise(0, range(3))))
+
+
 def test_discriminator_is_for_training_only():
     model = GANConfig(size="tiny").build(spec(1, 8, 8))
     published = [name for name, _ in model.named_parameters() if not name.startswith(model.training_only)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import pydantic
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
-from figment.core.model import Loss, Player, Turn
+from figment.core.model import HasPrior, HasSampling, Loss, Player, Turn
 from figment.core.noise import Noise
 from figment.models.adversarial.game import Game, GameConfig
 from figment.models.adversarial.objectives import apart, size
@@ -76,10 +76,18 @@ class GANConfig(GameConfig):
         return GAN(self.fitted(spec), spec)
 
 
+class GANSampling(Config):
+    truncation: float = pydantic.Field(
+        1.0, ge=0, le=2, description="how widely codes are drawn, N(0, I) being 1: below it fewer kinds of better "
+        "pictures, a little above it more kinds"
+    )  # fmt: skip
+
+
 @final
-class GAN(Game):
+class GAN(Game, HasSampling):
     """x = G(z, y), z ~ N(0, I)."""
 
+    Sampling = GANSampling
     training_only = (*Game.training_only, "encoder")
     config: GANConfig
 
@@ -140,6 +148,23 @@ class GAN(Game):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.generator(z, c.get("label"))
+
+    def with_sampling(self, sampling: Any) -> Drawing:
+        return Drawing(self, sampling)
+
+
+@final
+class Drawing(HasPrior):
+    """Samples of codes z ~ N(0, psi^2 I)."""
+
+    def __init__(self, model: GAN, sampling: GANSampling):
+        self.model, self.sampling = model, sampling
+
+    def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
+        return self.sampling.truncation * self.model.prior(c, noise)
+
+    def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        return self.model.decode(z, c)
 
 
 class Codes(nn.Module):
