@@ -1,6 +1,7 @@
 // Attention of all tokens to all, v softmax(k' q / sqrt(d)) in heads of d channels, by blocks of rows that stay in the
 // cache, forwards and backwards. Tokens are rows of bfloat16, `tokens` of them an example, of 3 x heads x d numbers:
-// queries, keys, values. Products sum bfloat16 in float, two at a time: a factor's neighbours form a pair.
+// queries, keys, values. Products sum bfloat16 in float, two at a time: a factor's neighbours form a pair, for which
+// such processors as compute in bfloat16 have an instruction.
 #include <algorithm>
 #include <new>
 #include <vector>
@@ -69,7 +70,8 @@ inline void tile(const bfloat16 *a, int64_t stride, const pair *b, int64_t inner
 
 // c = a b, or c + a b: `ROWS` rows of 2 x inner numbers by as many rows of `columns`, these as `place` has them.
 template <bool more = false>
-__attribute__((noinline)) void product(const bfloat16 *a, int64_t stride, const pair *b, int64_t inner, float *c, int64_t columns) {
+__attribute__((noinline)) void product(const bfloat16 *a, int64_t stride, const pair *b, int64_t inner, float *c,
+                                       int64_t columns) {
     int64_t j = 0;
     for (; j + 2 * LANES <= columns; j += 2 * LANES) tile<2, more>(a, stride, b + j * inner, inner, c + j, columns);
     if (j < columns) tile<1, more>(a, stride, b + j * inner, inner, c + j, columns);
@@ -78,11 +80,11 @@ __attribute__((noinline)) void product(const bfloat16 *a, int64_t stride, const 
 struct Shape {
     int64_t examples, tokens, heads, width; // width: d
     int unit;                               // queries and keys have unit root mean square
+    float scale;                            // log2(e) / sqrt(d)
     int64_t row() const { return heads * width; }
     static int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
     int64_t rows() const { return whole(tokens); }
     int64_t columns() const { return whole(width); }
-    float scale;  // log2(e) / sqrt(d)
 };
 
 // A head's rows of d numbers, close together and 0 after the last token; `sizes`: 1 / root mean square, where `unit`.
@@ -110,7 +112,8 @@ void gather(const Shape &s, const bfloat16 *from, int64_t stride, bool unit, bfl
 void across(const Shape &s, const bfloat16 *rows, pair *to) {
     const int64_t inner = s.width / 2;
     for (int64_t j = 0; j < s.rows(); ++j)
-        for (int64_t k = 0; k < inner; ++k) std::memcpy(to + place(k, j, inner), rows + j * s.width + 2 * k, sizeof(pair));
+        for (int64_t k = 0; k < inner; ++k)
+            std::memcpy(to + place(k, j, inner), rows + j * s.width + 2 * k, sizeof(pair));
 }
 
 // Rows as a right factor: a token is a row, two of them pair up.
@@ -251,7 +254,8 @@ void Backwards::head(const Shape &s, const bfloat16 *dy, const bfloat16 *qkv, co
         }
         down(slopes.data(), n, n, last - first, n, slope_rows.data());
         for (int64_t c = 0; c < w; c += ROWS)
-            product<true>(turned.data() + c * n + first, n, slope_rows.data(), (last - first) / 2, dq.data() + c * n, n);
+            product<true>(turned.data() + c * n + first, n, slope_rows.data(), (last - first) / 2, dq.data() + c * n,
+                          n);
     }
     scatter(s, dq.data(), 1, n, q.data(), q_sizes.data(), dqkv);
     scatter(s, dk.data(), w, 1, k.data(), k_sizes.data(), dqkv + s.row());

@@ -9,12 +9,12 @@
 
 namespace {
 
-template <typename T, bool activate> inline float phi(float z) { return activate ? z * sigmoid<T>(z) : z; }
+template <typename T, bool activate> inline float phi(float z) { return activate ? z * sigmoid<T>(z).at : z; }
 
 template <typename T, bool activate> inline float slope(float z) {
     if (!activate) return 1.0f;
-    const float s = sigmoid<T>(z);
-    return s * (1.0f + z * (1.0f - s));
+    const Sigmoid s = sigmoid<T>(z);
+    return s.at * (1.0f + z * s.rest);
 }
 
 struct Shape {

@@ -1,4 +1,4 @@
-// Numbers, float or bfloat16, and e^x: what all kernels share. Loops over them are such as a compiler turns to vectors.
+// Numbers, float or bfloat16, and functions of them: what all kernels share, such as a compiler makes vectors of.
 #pragma once
 
 #include <cmath>
@@ -25,11 +25,11 @@ template <> inline float as<float>(float value) { return value; }
 template <> inline bfloat16 as<bfloat16>(float value) {
     uint32_t u;
     std::memcpy(&u, &value, 4);
-    return static_cast<bfloat16>((u + 0x7fff + ((u >> 16) & 1)) >> 16); // what arithmetic calls no number stays none
+    return static_cast<bfloat16>((u + 0x7fff + ((u >> 16) & 1)) >> 16); // a NaN that arithmetic made stays one
 }
 
-// 2^t of t in [-126, 126], to a relative 8e-5 where T is bfloat16, else 1e-7: a polynomial in the distance of t from the
-// nearest whole number, which is what adding a large number leaves of it.
+// 2^t of t in [-126, 126], to a relative 8e-5 where T is bfloat16, else 1e-7: a polynomial in the distance of t from
+// the nearest whole number, which is what adding a large number leaves of it.
 template <typename T> inline float power(float t) {
     constexpr float large = 12582912.0f;
     const float shifted = t + large, r = t - (shifted - large);
@@ -55,7 +55,8 @@ template <typename T> inline float exponential(float x) {
     return power<T>(t < -126.0f ? -126.0f : (t > 126.0f ? 126.0f : t));
 }
 
-// 1 / d of d in [1, 2^126], where T is bfloat16 to a relative 2e-6 by two of Newton's steps, in less time than a division.
+// 1 / d of d in [1, 2^126]: where T is bfloat16 to a relative 2e-6, by two of Newton's steps, which take less time than a
+// division.
 template <typename T> inline float inverse(float d) {
     if (sizeof(T) == 4) return 1.0f / d;
     uint32_t u;
@@ -67,6 +68,13 @@ template <typename T> inline float inverse(float d) {
     return r * (2.0f - d * r);
 }
 
-template <typename T> inline float sigmoid(float z) { return inverse<T>(1.0f + exponential<T>(-z)); }
+struct Sigmoid {
+    float at, rest; // 1 / (1 + e^-z) and 1 less it, both to a relative precision
+};
+
+template <typename T> inline Sigmoid sigmoid(float z) {
+    const float e = exponential<T>(-z), at = inverse<T>(1.0f + e);
+    return {at, e * at};
+}
 
 } // namespace

@@ -1,5 +1,5 @@
-// What a transformer does to tokens between its matrix products, in one pass each way: rows of `width` numbers, float or
-// bfloat16, `tokens` of them an example; scales, shifts and gates are float, a row an example.
+// What a transformer does to tokens between its matrix products, in one pass each way: rows of `width` numbers, float
+// or bfloat16, `tokens` of them an example; scales, shifts and gates are float, a row an example, and biases one row.
 #include <vector>
 
 #include "numbers.h"
@@ -87,7 +87,7 @@ template <typename T> void gelu(const Shape &s, const T *x, const float *bias, T
 #pragma omp simd
         for (int64_t c = 0; c < s.width; ++c) {
             const float v = number(x[c]) + bias[c];
-            y[c] = as<T>(v * sigmoid<T>(INNER * v * (1.0f + CUBE * v * v)));
+            y[c] = as<T>(v * sigmoid<T>(INNER * v * (1.0f + CUBE * v * v)).at);
         }
 }
 
@@ -96,8 +96,9 @@ template <typename T> void gelu_back(const Shape &s, const T *dy, const T *x, co
     for (int64_t i = 0; i < s.tokens; ++i, dy += s.width, x += s.width, dx += s.width)
 #pragma omp simd
         for (int64_t c = 0; c < s.width; ++c) {
-            const float v = number(x[c]) + bias[c], p = sigmoid<T>(INNER * v * (1.0f + CUBE * v * v));
-            const float slope = number(dy[c]) * p * (1.0f + v * (1.0f - p) * INNER * (1.0f + 3.0f * CUBE * v * v));
+            const float v = number(x[c]) + bias[c];
+            const Sigmoid p = sigmoid<T>(INNER * v * (1.0f + CUBE * v * v));
+            const float slope = number(dy[c]) * p.at * (1.0f + v * p.rest * INNER * (1.0f + 3.0f * CUBE * v * v));
             dx[c] = as<T>(slope);
             dbias[c] += slope;
         }
@@ -127,15 +128,15 @@ template <typename Call> void each(const Shape &s, int threads, Call call) {
                           dshift + row);                                                                              \
         });                                                                                                           \
     }                                                                                                                 \
-    extern "C" void pass_##NAME(const int64_t *shape, const T *h, const T *x, const float *bias, const float *gate, T *y,\
-                                int threads) {                                                                        \
+    extern "C" void pass_##NAME(const int64_t *shape, const T *h, const T *x, const float *bias, const float *gate,   \
+                                T *y, int threads) {                                                                  \
         const Shape s{shape[0], shape[1], shape[2]};                                                                  \
         each(s, threads, [&](int64_t all, int64_t, int64_t row) {                                                     \
             pass(s, h + all, x + all, bias, gate + row, y + all);                                                     \
         });                                                                                                           \
     }                                                                                                                 \
-    extern "C" void pass_back_##NAME(const int64_t *shape, const T *dy, const T *x, const float *bias, const float *gate,\
-                                     T *dx, float *dbias, float *dgate, int threads) {                                \
+    extern "C" void pass_back_##NAME(const int64_t *shape, const T *dy, const T *x, const float *bias,                \
+                                     const float *gate, T *dx, float *dbias, float *dgate, int threads) {             \
         const Shape s{shape[0], shape[1], shape[2]};                                                                  \
         each(s, threads, [&](int64_t all, int64_t, int64_t row) {                                                     \
             pass_back(s, dy + all, x + all, bias, gate + row, dx + all, dbias + row, dgate + row);                    \
