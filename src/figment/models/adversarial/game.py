@@ -163,13 +163,21 @@ class Game(Model, Learns, HasPrior):
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """L_G, plus `spread` times the energy score of two drawn examples for each real one of half the batch, over the
-        size of both: where a discriminator sees little of what is real, what is drawn is not thrown about."""
-        batch = self.played(batch, turn)
-        real, drawn = (half := batch[: (len(batch) + 1) // 2], twice(half)) if self.spread else (batch, batch)
+        """`game` of what is drawn for a batch, or for half of it twice."""
+        real, asked = self.paired(self.played(batch, turn))
+        return self.game(real, asked, self.drawn(asked), turn)
+
+    def paired(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Real examples, and those for whose conditions the generator is to draw: the same, or with `spread` half of
+        the batch, and that twice."""
+        return (half := batch[: (len(batch) + 1) // 2], twice(half)) if self.spread else (batch, batch)
+
+    def game(self, real: Batch, asked: Batch, x: Tensor, turn: Turn) -> Loss:
+        """L_G of drawn x `(B, ...)`, plus `spread` times the energy score of two for each real one, over the size of
+        both: where a discriminator sees little of what is real, what is drawn is not thrown about."""
         self.clip_weights()
-        seen = self.discriminator.describe(self.shown(self.drawn(drawn), turn))
-        fake = self.discriminator.judge(seen, drawn.c.get("label"))
+        seen = self.discriminator.describe(self.shown(x, turn))
+        fake = self.discriminator.judge(seen, asked.c.get("label"))
         if not self.objective.paired and not self.spread:
             return Loss(self.objective.generator_loss(fake, fake))
         with torch.no_grad():

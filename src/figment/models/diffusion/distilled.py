@@ -176,17 +176,20 @@ class Distilled(Game, CanJump, HasSampling):
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of the last, to which
         belongs how far it ends from where the teacher does, as the discriminator sees it."""
-        guess, target = self.jumps(batch[: (len(batch) + WALKED - 1) // WALKED])
+        playing = self.config.adversarial or 0.0
+        some = batch[: math.ceil(len(batch) * (2 if playing else 1) / WALKED)]
+        real, asked = self.paired(self.played(some, turn)) if playing else (some, some)
+        guess, target = self.jumps(asked)
         error = (guess - target).square().mean()
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
-        if self.config.adversarial:
-            game = super().generator_loss(batch, turn)
-            ends = len(guess) // (len(self.levels) - 1)
+        if playing:
+            drawn, end = guess[-len(asked) :], target[-len(asked) :]
+            game = self.game(real, asked, drawn, turn)
             with torch.no_grad():
-                truth = self.discriminator.describe(self.shown(target[-ends:], turn)).float()
-            seen = self.discriminator.describe(self.shown(guess[-ends:], turn)).float()
+                truth = self.discriminator.describe(self.shown(end, turn)).float()
+            seen = self.discriminator.describe(self.shown(drawn, turn)).float()
             missed = apart(truth, seen) / size(truth, seen)
-            value = value + self.config.adversarial * (game.value + self.config.repeat * missed)
+            value = value + playing * (game.value + self.config.repeat * missed)
             parts |= {**game.parts, "game": game.value.detach(), "missed": missed.detach()}
         return Loss(value, parts)
 
