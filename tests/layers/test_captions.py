@@ -17,7 +17,7 @@ from figment.core.noise import Noise
 from figment.core.text import Bytes, Tokens, Words
 from figment.data.check import check, render
 from figment.data.digits import COLOURS, NAMES
-from figment.latent.attention import word_maps
+from figment.latent.attention import word_changes, word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
 
 TEXTS = {f"{k:02d}.png": [f"a red {k}", f"{k}, in red!"] for k in range(20)}
@@ -177,6 +177,22 @@ def test_maps_of_attention_to_words(spec: Spec, network: str) -> None:
     assert (maps[:, :5] > 0).all()
     assert (maps[:, 5:] == 0).all()  # where the text is over
     assert (maps.sum(1) < 1).all()  # the rest goes to silence
+
+
+@torch.no_grad()
+def test_what_a_word_changes_is_the_picture_without_it(spec: Spec) -> None:
+    torch.manual_seed(0)
+    model = DiffusionConfig(size="tiny", condition="text").build(spec).eval()
+    for parameter in model.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    texts = [model.spec.given(prompt=prompt) for prompt in ("glasses, calm", ", calm")]
+    c, without = (model.spec.conditions(Noise(0, range(2)), text) for text in texts)
+    sampler = model.with_sampling(model.Sampling(steps=2))
+    x, maps, words = word_changes(sampler, model.spec.text, c, Noise(0, range(2)))  # type: ignore[arg-type]
+    assert words == ["glasses", ",", "calm"]
+    torch.testing.assert_close(x, sampler.sample(c, Noise(0, range(2))))
+    torch.testing.assert_close(maps[:, 0], (x - sampler.sample(without, Noise(0, range(2)))).abs().mean(1))
+    assert maps.amax((2, 3)).min() > 0
 
 
 def test_coloured_digits_come_with_what_is_said_of_them() -> None:

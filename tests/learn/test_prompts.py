@@ -20,7 +20,7 @@ from figment.core.model import with_sampling
 from figment.core.noise import Noise
 from figment.core.run import RunFolder
 from figment.evaluate.features import features_for
-from figment.latent.attention import word_maps
+from figment.latent.attention import word_changes
 from real import source
 
 pytestmark = [pytest.mark.learn, pytest.mark.timeout(3600)]
@@ -117,13 +117,15 @@ def test_a_negative_prompt_leaves_a_colour_out(run: RunFolder) -> None:
     assert shares[1] <= 0.05
 
 
-def test_the_word_for_a_digit_is_listened_to_where_the_digit_is(run: RunFolder) -> None:
+def test_what_a_word_changes_lies_where_the_digit_is(run: RunFolder) -> None:
+    """Attention itself may rest beside the digit: of 7x7 places, .13 of that to 'seven' lay on its .15."""
     model: Any = figment.load(run.path)
-    given = model.spec.given(prompt="a red seven")
     noise = Noise(0, range(32))
-    x, maps = word_maps(model, with_sampling(model, {}), model.spec.conditions(noise, given), noise)
-    word = model.spec.text.pieces(given["text"]).index("seven")
+    c = model.spec.conditions(noise, model.spec.given(prompt="a red seven"))
+    x, maps, words = word_changes(with_sampling(model, {}), model.spec.text, c, noise)
     ink = (x.amax(1) > -0.5).float()
-    share = ((maps[:, word] * ink).sum((1, 2)) / maps[:, word].sum((1, 2))).mean()
-    print(f"attention to 'seven' on the digit {share:.3f}, area of the digit {ink.mean():.3f}")
-    assert share > 1.2 * ink.mean()
+    shares = {
+        word: float(((part * ink).sum((1, 2)) / part.sum((1, 2))).mean()) for word, part in zip(words, maps.unbind(1))
+    }
+    print(f"of what a word changes lies on the digit: {shares}, area of the digit {ink.mean():.3f}")
+    assert min(shares["red"], shares["seven"]) > 2 * ink.mean()

@@ -1,4 +1,5 @@
-"""Where a picture listens to which word: the attention of its denoiser, averaged while it is drawn."""
+"""Where a picture listens to which word: the attention of its denoiser, averaged while it is drawn; and what each word
+changes."""
 
 from __future__ import annotations
 
@@ -6,11 +7,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from figment.core.model import CanSample
 from figment.core.noise import Noise
+from figment.core.text import Tokens, words
 from figment.nn.dit import JointAttention
 from figment.nn.text import CrossAttention
 
@@ -52,3 +56,22 @@ def word_maps(model: Any, sampler: Any, c: Mapping[str, Tensor], noise: Noise) -
                 stack.callback(handle.remove)
         x = sampler.sample(c, noise)
     return x, listener.maps
+
+
+@torch.no_grad()
+def word_changes(
+    sampler: CanSample, text: Tokens, c: Mapping[str, Tensor], noise: Noise
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Samples `(B, C, H, W)` of one text, how much each pixel of theirs changes where a word of it is left out and the
+    noise stays, the mean of |x - x'| over channels `(B, words, H, W)`, and the words.
+
+    Unlike attention, which may rest anywhere, this is what a word does. Couairon et al., "DiffEdit: diffusion-based
+    semantic image editing with mask guidance" (2023), there of single steps.
+    """
+    x, said = sampler.sample(c, noise), words(text.text(c["text"][0]))
+    maps = []
+    for k in range(len(said)):
+        rest = torch.from_numpy(text.stored([" ".join(said[:k] + said[k + 1 :])]).astype(np.int64))
+        other = sampler.sample({**c, "text": rest.to(x.device).expand_as(c["text"])}, noise)
+        maps.append((x - other).abs().float().mean(1))
+    return x, torch.stack(maps, 1) if maps else x.new_zeros(len(x), 0, *x.shape[2:]), said

@@ -12,7 +12,7 @@ from figment.core.errors import UsageError
 from figment.core.model import with_sampling
 from figment.data.digits import COLOURS, NAMES
 from figment.explorer.scene import Scene
-from figment.latent.attention import word_maps
+from figment.latent.attention import word_changes, word_maps
 from figment.lessons.lesson import Claim, Lesson, Stage, Told
 from figment.lessons.plate import bars, pictures, plate
 
@@ -62,15 +62,18 @@ def make(stage: Stage) -> Told:
     before, after = (float((colours(v) == names.index(LEFT_OUT)).float().mean()) for v in (free, pushed))
 
     text = scene.model.spec.given(prompt="a red seven")["text"]
-    maps = word_maps(scene.model, with_sampling(scene.model, {}), {"text": text.expand(MANY, -1)}, stage.noise(MANY))
-    word = scene.model.spec.text.pieces(text).index("seven")
-    ink = light(maps[0]).amax(1) > 0.25
-    heard = float(((maps[1][:, word] * ink).sum((1, 2)) / maps[1][:, word].sum((1, 2))).mean())
+    sampler, told, noise = with_sampling(scene.model, {}), {"text": text.expand(MANY, -1)}, stage.noise(MANY)
+    sevens, changes, words = word_changes(sampler, scene.model.spec.text, told, noise)
+    heard, changed = (
+        maps[:, words.index("seven")] for maps in (word_maps(scene.model, sampler, told, noise)[1], changes)
+    )
+    ink = light(sevens).amax(1) > 0.25
+    listening, changing = (float(((part * ink).sum((1, 2)) / part.sum((1, 2))).mean()) for part in (heard, changed))
     area = float(ink.float().mean())
 
     figures = {
         "digit": digit, "colour": colour, f"{LEFT_OUT}_without": before, f"{LEFT_OUT}_with_negative": after,
-        "attention_on_the_digit": heard, "area_of_the_digit": area,
+        "attention_on_the_digit": listening, "change_on_the_digit": changing, "area_of_the_digit": area,
     }  # fmt: skip
     claims = [
         Claim("A prompt's digit and colour are drawn", f"{digit:.0%} (chance 10 %) and {colour:.0%} (chance 20 %)",
@@ -80,8 +83,10 @@ def make(stage: Stage) -> Told:
               before >= 0.15 and after <= 0.05),
     ]  # fmt: skip
     user = stage.dataset.spec.x.to_user
-    shade = maps[1][:8, word] / maps[1][:8, word].amax((1, 2), keepdim=True)
-    dimmed = (user(maps[0][:8]) * shade[..., None].numpy()).astype(np.uint8)
+    dimmed = [
+        (user(sevens[:8]) * (part[:8] / part[:8].amax((1, 2), keepdim=True))[..., None].numpy()).astype(np.uint8)
+        for part in (heard, changed)
+    ]
     panels = [
         [
             pictures(
@@ -98,12 +103,18 @@ def make(stage: Stage) -> Told:
             pictures(f"the same, not '{LEFT_OUT}'", user(pushed[:24]), 8, f"Equal noise: {after:.0%} are."),
         ],
         [
-            pictures("'a red seven', and where 'seven' is listened to", np.concatenate([user(maps[0][:8]), dimmed]), 8),
+            pictures(
+                "'a red seven'; where 'seven' is listened to; what it changes",
+                np.concatenate([user(sevens[:8]), *dimmed]),
+                8,
+            ),
             bars("Of all colourful digits, which share is blue?", {"no negative": before, "not 'blue'": after}),
         ],
     ]
-    told = TEXT.format(digit=digit, colour=colour, before=before, after=after, heard=heard, area=area)
-    return Told(plate(LESSON.title, LESSON.teaches, panels), told, figures, claims)
+    text = TEXT.format(
+        digit=digit, colour=colour, before=before, after=after, listening=listening, changing=changing, area=area
+    )
+    return Told(plate(LESSON.title, LESSON.teaches, panels), text, figures, claims)
 
 
 TEXT = """
@@ -111,8 +122,9 @@ A caption is read word by word by a small transformer that is trained along with
 attends to the words it needs. The prompt then draws the digit it names in {digit:.0%} of the pictures, and the colour
 in {colour:.0%}. Guidance moves each step from what is likely without the prompt towards what is likely with it; a
 negative prompt takes the place of "without": from the same noise, {before:.0%} of the pictures of 'a colourful digit'
-are blue, and {after:.0%} where 'blue' is pushed away from. {heard:.0%} of the attention to 'seven' lies on the digit,
-which covers {area:.0%} of the picture.
+are blue, and {after:.0%} where 'blue' is pushed away from. The digit covers {area:.0%} of the picture. On it lies
+{listening:.0%} of the attention to 'seven', which may rest anywhere, and {changing:.0%} of what changes where 'seven'
+is left out and the noise stays: where a word is listened to is not yet what it does.
 """
 
 LESSON = Lesson(
