@@ -44,7 +44,8 @@ class Case:
 UNBOUND = {"model__regulariser": "none", "training__lr": 1e-5, "model__rate": 300.0}
 LONE = {"model__conditional": False, "model__objective": "non-saturating", "model__regulariser": "none"}
 BROKEN = (
-    Case("gan", 300, {"model__objective": "non-saturating", **UNBOUND}, "discriminator wins"),
+    Case("gan", 300, {"model__objective": "non-saturating", **UNBOUND}, "discriminator wins",
+         ("samples are all alike",)),
     Case("stylegan", 500, {"model__objective": "minimax", **UNBOUND}, "vanishing gradient", ("discriminator wins",)),
     Case("gan", 800, {**LONE, "training__lr": 4e-3, "training__batch": 128}, "mode collapse", data="toy:grid25"),
     Case("gan", 600, {**LONE, "training__lr": 4e-3, "training__batch": 128}, "mode collapse", data="toy:gaussians8"),
