@@ -42,7 +42,7 @@ def retrieval(
     Prompts are pairs of words, each said of at least 20 training pictures and never both of one. The prompt found is
     the one under which the picture's features are likeliest, by a Gaussian whose mean is linear in the words, fitted
     to training pictures and their captions. `real` is the same for held-out pictures and their captions, as far as
-    these consist of such words. `options` are sampling choices; guidance is 3 unless they say so, where it is one.
+    these consist of such words. `options` are sampling choices; guidance is 2 unless they say so, where it is one.
     """
     text, generator = dataset.spec.text, np.random.default_rng(seed)
     assert text is not None
