@@ -68,7 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "latent-diffusion": {
         "model": {"kind": "latent-diffusion"},
-        "training": {"batch": 64, "optimiser": "muon", "lr": 4e-3},
+        "training": {"batch": 32, "optimiser": "muon", "lr": 4e-3},
     },
     "cascade": {
         "model": {"kind": "cascade"},
