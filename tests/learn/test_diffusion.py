@@ -43,13 +43,14 @@ def test_guidance_trades_coverage_for_labels(tmp_path: Path) -> None:
     assert covered[0] > covered[1] > covered[2]
 
 
-@pytest.mark.parametrize("model", ["diffusion", "diffusion-likelihood"])
-def test_of_noise_nothing_is_saved(model: str, tmp_path: Path) -> None:
-    """F6: trained on pixels of noise, a model needs eight bits for each of them, and never fewer."""
+@pytest.mark.parametrize(("model", "most"), [("diffusion", 9.0), ("diffusion-likelihood", 8.3)])
+def test_of_noise_nothing_is_saved(model: str, most: float, tmp_path: Path) -> None:
+    """F6: trained on pixels of noise, a model needs eight bits for each of them, and never fewer; its bound is some way
+    above where it was not what is learned."""
     draws = np.random.default_rng(0)
     (tmp_path / "noise").mkdir()
-    for i in range(400):
+    for i in range(4000):
         PIL.Image.fromarray(draws.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "noise" / f"{i}.png")
     run = figment.train(model, str(tmp_path / "noise"), tmp_path / "run", steps=300, model__size="tiny")
     bits = likelihood_of_run(run.path)["bits_per_dim"]
-    assert 7.95 < bits < 8.6
+    assert 7.95 < bits < most
