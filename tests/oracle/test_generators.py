@@ -1,4 +1,5 @@
-"""Generators as values: no checkerboard, blocks that pass on what they double, and growing without a jump."""
+"""Generators as values: no checkerboard, blocks that pass on what they double, growing without a jump; and the
+convolutions they are made of."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from figment.core.data import Batch, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Turn
 from figment.models.adversarial.gan import GENERATORS, GANConfig
+from figment.nn.generator import Modulated
 from figment.nn.plain_generator import Doubling
 from figment.nn.progressive import (
     ProgressiveDiscriminator,
@@ -19,7 +21,7 @@ from figment.nn.progressive import (
     pooled,
     unit_length,
 )
-from figment.nn.resample import UpConv
+from figment.nn.resample import DownConv, UpConv
 
 PHOTOGRAPH = (3, 32, 32)
 
@@ -162,3 +164,23 @@ def test_generators_of_pictures_are_for_pictures() -> None:
     rows = Spec(name="rows", x=Vector(mean=(0.0, 0.0), scale=(1.0, 1.0)), c={})
     with pytest.raises(UsageError, match="generator=residual draws pictures"):
         GANConfig(generator="residual").build(rows)
+
+
+def test_folded_convolutions_equal_resampling_and_convolving():
+    x = torch.randn(2, 3, 6, 8)
+    up, down = UpConv(3, 5), DownConv(3, 5)
+    plain = nn.functional.conv2d(nn.functional.interpolate(x, scale_factor=2), up.weight, up.bias, padding=1)
+    torch.testing.assert_close(up(x), plain, atol=1e-5, rtol=1e-5)
+    plain = nn.functional.avg_pool2d(nn.functional.conv2d(x, down.weight, down.bias, padding=1), 2)
+    torch.testing.assert_close(down(x), plain, atol=1e-5, rtol=1e-5)
+
+
+def test_modulated_convolution_equals_modulated_weights():
+    """y = W' * x with W'_oi = d_o W_oi s_i for each example (Karras et al. 2020, equations 1 and 3)."""
+    layer = Modulated(nn.Conv2d(4, 6, 3, padding=1, bias=False), style=5)
+    x, w = torch.randn(2, 4, 7, 5), torch.randn(2, 5)
+    for i in range(2):
+        kernel = layer.convolution.weight * layer.style(w[i])[None, :, None, None]
+        kernel = kernel / (kernel.square().sum((1, 2, 3), keepdim=True) + 1e-6).sqrt()
+        plain = nn.functional.leaky_relu(nn.functional.conv2d(x[i : i + 1], kernel, padding=1), 0.2) * 2**0.5
+        torch.testing.assert_close(layer(x, w)[i : i + 1], plain, atol=1e-5, rtol=1e-5)

@@ -255,9 +255,8 @@ class Spec(Config):
         Pictures stay, for what is drawn from one begins with it."""
         out = dict(c)
         for key, value in c.items():
-            if isinstance(self.c[key], Image):
-                continue
-            out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), self.c[key].null(value), value)
+            if not isinstance(self.c[key], Image):
+                out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), self.c[key].null(value), value)
         return out
 
 

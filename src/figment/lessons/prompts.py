@@ -104,11 +104,16 @@ def make(stage: Stage) -> Told:
         ],
         [
             pictures(
-                "'a red seven'; where 'seven' is listened to; what it changes",
+                "'a red seven'",
                 np.concatenate([user(sevens[:8]), *dimmed]),
                 8,
+                "Below: where 'seven' is listened to; what it changes.",
             ),
-            bars("Of all colourful digits, which share is blue?", {"no negative": before, "not 'blue'": after}),
+            bars(
+                "Of all colourful digits, which share is blue?",
+                {"no negative": before, "not 'blue'": after},
+                form="{:.0%}",
+            ),
         ],
     ]
     text = TEXT.format(

@@ -43,7 +43,7 @@ class CascadeConfig(ModelConfig):
     conditions = ("label", "text")
     kind: Literal["cascade"] = "cascade"
     stages: int = pydantic.Field(2, ge=2, le=5, description="sizes: each has half the pixels a side of the next")
-    blur: float = pydantic.Field(
+    noise: float = pydantic.Field(
         0.2,
         ge=0,
         le=2,
@@ -58,8 +58,8 @@ class CascadeConfig(ModelConfig):
     def build(self, spec: Spec) -> Cascade:
         spec = self.adapt(spec)
         assert isinstance(spec.x, Image)
-        height, width = (-(-side // 2 ** (self.stages - 1)) for side in (spec.x.height, spec.x.width))
-        if min(height, width) < LEAST:
+        least = halved(spec.x, self.stages - 1)
+        if min(least.height, least.width) < LEAST:
             raise UsageError(
                 f"pictures of {spec.x.height}x{spec.x.width} pixels, halved {self.stages - 1} times, are smaller than "
                 f"{LEAST} pixels: take fewer model.stages, or diffusion."
@@ -67,11 +67,16 @@ class CascadeConfig(ModelConfig):
         return Cascade(self, spec)
 
 
+def halved(x: Image, times: int) -> Image:
+    """The form of pictures with half as many pixels a side, so many times, rounded up."""
+    return x.model_copy(update={"height": -(-x.height >> times), "width": -(-x.width >> times)})
+
+
 @final
 class Cascade(Model, Learns, HasSampling):
     """p(x) = p(x_1) p(x_2 | x_1) ... p(x | x_{n-1}), x_k the picture at its size by means over squares of pixels.
 
-    Stage k learns p(x_k | x_{k-1} + s noise), s uniform up to `blur`, and is fed what stage k - 1 draws. Ho et al.,
+    Stage k learns p(x_k | x_{k-1} + s noise), s uniform up to `noise`, and is fed what stage k - 1 draws. Ho et al.,
     "Cascaded diffusion models for high fidelity image generation" (2022); Saharia et al., "Photorealistic text-to-image
     diffusion models with deep language understanding" (2022).
     """
@@ -85,8 +90,7 @@ class Cascade(Model, Learns, HasSampling):
         super().__init__(config, spec)
         x = spec.x
         assert isinstance(x, Image)
-        halvings = range(config.stages - 1, -1, -1)
-        self.forms = [x.model_copy(update={"height": -(-x.height >> k), "width": -(-x.width >> k)}) for k in halvings]
+        self.forms = [halved(x, k) for k in range(config.stages - 1, -1, -1)]
         self.stages = nn.ModuleList(self._stage(k, form) for k, form in enumerate(self.forms))
 
     def _stage(self, k: int, form: Image) -> Diffusion:
@@ -104,7 +108,7 @@ class Cascade(Model, Learns, HasSampling):
         for k, stage in enumerate(self.stages):
             seen = None
             if k:
-                strength = self.config.blur * torch.rand(len(batch), 1, 1, 1, device=batch.x.device)
+                strength = self.config.noise * torch.rand(len(batch), 1, 1, 1, device=batch.x.device)
                 seen = x[k - 1] + strength * torch.randn_like(x[k - 1])
             found = stage.loss(replace(batch, x=x[k], c=self.told(k, batch.c, seen)), turn)  # type: ignore[operator]
             total = total + found.value
