@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 import synthetic
 from figment import use, workbench
 from figment.core.errors import UsageError
-from figment.core.model import Denoised, size_of, with_sampling
+from figment.core.model import Denoised, Turn, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
-from figment.models.diffusion.distilled import Distilled
+from figment.models.diffusion.distilled import Distilled, Walks
 from short import plan
 
 
@@ -95,7 +95,7 @@ def test_where_the_teacher_goes_straight_its_denoiser_is_what_the_student_learns
     batch = data.build().held_out.gather(np.arange(5)).suited(student.spec)
     monkeypatch.setattr(student.first, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.3)))
     monkeypatch.setattr(student.generator, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.8)))
-    guess, target = student.jumps(batch)
+    guess, target = student.jumps(student.walk(batch), batch.c)
     assert len(guess) == len(target) == 5 * len(student.levels[1:])
     torch.testing.assert_close(target, torch.full_like(target, 0.3), atol=1e-4, rtol=0)
     torch.testing.assert_close(guess, torch.full_like(guess, 0.8))
@@ -116,11 +116,41 @@ def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> 
     expected = with_sampling(use.load(folder.path), {"sampler": "unipc", "steps": 8}).decode(noise, batch.c)
     torch.testing.assert_close(states[-1], expected, atol=1e-5, rtol=1e-5)
     torch.manual_seed(3)
-    _, target = student.jumps(batch)
+    _, target = student.jumps(student.walk(batch), batch.c)
     x = noise
     for (here, there), f in zip(pairwise(student.levels), target.split(4)):
         x = there.alpha * f + there.sigma / here.sigma * (x - here.alpha * f)
     torch.testing.assert_close(x, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_walks_are_remembered_with_their_conditions_until_newer_ones_take_their_place(taught: Any) -> None:
+    walks = Walks(5, (2, 3), use.load(taught[0].path).spec)
+    walks.keep(torch.arange(4.0).view(4, 1, 1).expand(4, 2, 3), {"label": torch.arange(4)})
+    states, c = walks.some(200)
+    assert set(c["label"].tolist()) == {0, 1, 2, 3}
+    walks.keep(torch.arange(4.0, 7).view(3, 1, 1).expand(3, 2, 3), {"label": torch.arange(4, 7)})
+    states, c = walks.some(200)
+    assert set(c["label"].tolist()) == {2, 3, 4, 5, 6}
+    assert torch.equal(states, c["label"].view(200, 1, 1).expand(200, 2, 3).float())
+
+
+def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, data = taught
+    settings = {"model.first": str(folder.path), "model.again": 3}
+    student = workbench.build(plan("distilled", data, **settings), data.build())
+    assert isinstance(student, Distilled)
+    batch = data.build().train.gather(np.arange(8)).suited(student.spec)
+    walked: list[int] = []
+    walk = student.walk
+    monkeypatch.setattr(student, "walk", lambda batch: walked.append(len(batch)) or walk(batch))
+    for turn in range(7):
+        student.generator_loss(batch, Turn(turn, turn / 7))
+    assert walked == [2, 2, 2]  # of four jumps each
+    assert student.walks.count == 6
+    with torch.no_grad():
+        student.generator_loss(batch, Turn(7, 1.0))
+    assert walked == [2, 2, 2, 2]
+    assert student.walks.count == 6
 
 
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:

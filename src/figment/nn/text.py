@@ -26,7 +26,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         there = tokens != 0
-        longest = max(1, int(there.any(0).sum()))  # of these texts: what follows is empty in all
+        said = there.any(0).nonzero()
+        longest = int(said[-1]) + 1 if len(said) else 1  # of these texts: what follows is empty in all
         h = self.embed(tokens[:, :longest]) + self.place_embed[:longest]
         heard = there[:, :longest].clone()
         heard[:, 0] |= ~there.any(1)  # a softmax over nothing would be no number

@@ -41,8 +41,7 @@ class GameConfig(ModelConfig):
     )  # fmt: skip
     spread: float | None = pydantic.Field(
         None, ge=0, description="weight of the energy score of drawn examples, two for each real one, in what the "
-        "discriminator sees: they vary as the data does (None: 2 for a gan or a student of pictures in the default "
-        "game, else 0)"
+        "discriminator sees: they vary as the data does (None: 2 for a gan of pictures in the default game, else 0)"
     )  # fmt: skip
     lazy: int = pydantic.Field(8, ge=1, description="updates of the discriminator between two penalties r1, r2")
     limit: float = pydantic.Field(0.01, gt=0, description="clipping: the largest weight of the discriminator")

@@ -32,6 +32,7 @@ from figment.core.model import (
     Turn,
 )
 from figment.core.noise import Noise
+from figment.core.text import EMPTY
 from figment.models.diffusion.bound import QUIET, ends, variational_bound
 from figment.models.diffusion.decoder import decoded
 from figment.models.diffusion.mixture import CHANNELS, Mixture
@@ -116,6 +117,10 @@ class DiffusionConfig(ModelConfig):
     centre: float = pydantic.Field(0.0, ge=-5, le=5, description="times=logit-normal: above 0 prefers noise")
     spread: float = pydantic.Field(1.0, gt=0, le=5, description="times=logit-normal: how wide around the centre")
     dropout: float = pydantic.Field(0.1, ge=0, lt=1, description="share of conditions hidden in training, for guidance")
+    hidden: float = pydantic.Field(
+        0.0, ge=0, lt=1, description="share of each caption's words hidden in training: a word comes to mean the "
+        "same in any company"
+    )  # fmt: skip
     width: int | None = pydantic.Field(None, ge=8, le=1024, description="channels (None: by size)")
     multipliers: tuple[Multiplier, ...] | None = pydantic.Field(
         None, min_length=1, max_length=6, description="width of each level of a picture, relative (None: by size)"
@@ -195,6 +200,8 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         at = self.transition(t, x)
         noise = torch.randn_like(x)
         c = self.spec.nulled(batch.c, torch.rand(len(x), device=x.device) < self.config.dropout)
+        if self.config.hidden and "text" in c:
+            c["text"] = c["text"].masked_fill(torch.rand(c["text"].shape, device=x.device) < self.config.hidden, EMPTY)
         x_t = at.alpha.to(x) * x + at.sigma.to(x) * noise
         guess, found = self.read(self.predict(x_t, t, c), x_t, t, at)
         error = (guess - self.prediction.target(x, noise, at)) ** 2

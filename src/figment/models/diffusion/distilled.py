@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self, final
 
 import pydantic
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Latent, Spec, Vector
@@ -28,9 +28,11 @@ from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, an
 
 MOST = 16  # evaluations
 WALK = 8  # steps of the teacher from noise to data, at least
-WALKED = 4  # a walk of the teacher for so many examples of a batch
+KEPT = 4096  # walks that are remembered, at most
+NUMBERS = 2**24  # in them, at most
+GAMMA = 0.3  # of the game of pictures, whose drawings the teacher holds near the data
 SHIFT = 1.5  # of the grid of pictures
-AT_ONCE = 3.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
+AT_ONCE = 6.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
 
 
 class Jumps(Config):
@@ -48,12 +50,11 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     accepts: ClassVar[tuple[type[Config], ...]] = (Image, Vector)
     conditions = ("label", "text")
     first_share: ClassVar[float] = 2 / 3
-    spreads: ClassVar[bool] = True
 
     first: First = pydantic.Field("diffusion", description="the teacher: a finished run, or a kind to train")
     evaluations: int = pydantic.Field(4, ge=1, le=MOST, description="network evaluations that it learns to draw in")
     trajectory: float = pydantic.Field(
-        5.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
+        15.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
     )
     adversarial: float | None = pydantic.Field(
         None, ge=0, description="weight of the game of the last jump against a discriminator (None: 1 where pictures "
@@ -63,11 +64,21 @@ class DistilledConfig(GameConfig, TwoStageConfig):
         1.5, ge=0, description="with a game, weight of how far the last jump ends from where the teacher does, as the "
         "discriminator sees it"
     )  # fmt: skip
+    again: int = pydantic.Field(
+        4, ge=1, le=100, description="turns between two of the teacher's walks, which are remembered and learned from"
+    )
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
 
     def fitted(self, spec: Spec) -> Self:
-        fitted, usual = super().fitted(spec), float(self.evaluations == 1 and isinstance(spec.x, Image))
-        return fitted.model_copy(update={"adversarial": usual if self.adversarial is None else self.adversarial})
+        """With sizes and strengths in numbers. Raises UsageError where two are to be drawn for each real example."""
+        if self.spread:
+            raise UsageError("model.spread: a student draws what its teacher does, once each. Leave it out.")
+        fitted, pictures = super().fitted(spec), isinstance(spec.x, Image)
+        if self.adversarial is None:
+            fitted = fitted.model_copy(update={"adversarial": float(pictures and self.evaluations == 1)})
+        if self.gamma is None and pictures and self.regulariser == "r1+r2":
+            fitted = fitted.model_copy(update={"gamma": GAMMA})
+        return fitted
 
     def check_first(self, first: Model) -> None:
         if not isinstance(first, Diffusion | LatentDiffusion):
@@ -99,7 +110,7 @@ class Distilled(Game, CanJump, HasSampling):
     decoded.
     """
 
-    training_only = (*Game.training_only, "first")
+    training_only = (*Game.training_only, "first", "walks")
     Sampling: ClassVar[type[Jumps]] = Jumps
     config: DistilledConfig
     generator: Diffusion | LatentDiffusion
@@ -111,6 +122,8 @@ class Distilled(Game, CanJump, HasSampling):
         self.denoiser.requires_grad_(True)
         self.first, self.schedule = first, denoiser_of(first).schedule
         self.levels = self.path(config.evaluations)
+        shape = (len(self.levels), *self.denoiser.spec.x.shape)
+        self.walks = Walks(max(1, min(KEPT, NUMBERS // math.prod(shape))), shape, spec)
 
     def path(self, count: int) -> list[Level]:
         """The levels from noise to data of so many evaluations."""
@@ -176,15 +189,15 @@ class Distilled(Game, CanJump, HasSampling):
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of the last, to which
         belongs how far it ends from where the teacher does, as the discriminator sees it."""
-        playing = self.config.adversarial or 0.0
-        some = batch[: math.ceil(len(batch) * (2 if playing else 1) / WALKED)]
-        real, asked = self.paired(self.played(some, turn)) if playing else (some, some)
-        guess, target = self.jumps(asked)
+        playing, count = self.config.adversarial or 0.0, math.ceil(len(batch) / (len(self.levels) - 1))
+        states, c = self.walked(batch[:count], turn)
+        guess, target = self.jumps(states, c)
         error = (guess - target).square().mean()
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if playing:
-            drawn, end = guess[-len(asked) :], target[-len(asked) :]
-            game = self.game(real, asked, drawn, turn)
+            drawn, end = guess[-count:], target[-count:]
+            real = self.played(batch[:count], turn)
+            game = self.game(real, replace(real, c=c), drawn, turn)
             with torch.no_grad():
                 truth = self.discriminator.describe(self.shown(end, turn)).float()
             seen = self.discriminator.describe(self.shown(drawn, turn)).float()
@@ -193,16 +206,27 @@ class Distilled(Game, CanJump, HasSampling):
             parts |= {**game.parts, "game": game.value.detach(), "missed": missed.detach()}
         return Loss(value, parts)
 
-    def jumps(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """f from each level in turn, and what f leads from there to where the teacher goes: `(B jumps, ...)` both."""
-        states, count = self.walk(batch), len(self.levels) - 1
+    def jumps(self, states: Sequence[Tensor], c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """f from each level of walks in turn, and what f leads from there to where the teacher goes: `(B jumps, ...)`
+        both."""
         targets = []
         for (here, there), (x_s, x_t) in zip(pairwise(self.levels), pairwise(states)):
             ratio = there.sigma / here.sigma
             targets.append((x_t - ratio * x_s) / (there.alpha - ratio * here.alpha))
-        s = torch.tensor([here.t for here in self.levels[:-1]], device=batch.x.device).repeat_interleave(len(batch))
-        c = {key: torch.cat([value] * count) for key, value in batch.c.items()}
-        return self._clean(torch.cat(states[:-1]), s, c), torch.cat(targets)
+        times = torch.tensor([here.t for here in self.levels[:-1]], device=states[0].device)
+        s = times.repeat_interleave(len(states[0]))
+        c = {key: torch.cat([value] * len(targets)) for key, value in c.items()}
+        return self._clean(torch.cat(list(states[:-1])), s, c), torch.cat(targets)
+
+    def walked(self, batch: Batch, turn: Turn) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
+        """As many walks as a batch has examples, of those remembered, and their conditions; every `again`-th turn new
+        ones, under the conditions of the batch, are gone and remembered first."""
+        if not torch.is_grad_enabled():
+            return self.walk(batch), batch.c
+        if turn.count % self.config.again == 0:
+            self.walks.keep(torch.stack(self.walk(batch), 1), batch.c)
+        states, c = self.walks.some(len(batch))
+        return states.unbind(1), c
 
     @torch.no_grad()
     def walk(self, batch: Batch) -> list[Tensor]:
@@ -219,6 +243,34 @@ class Distilled(Game, CanJump, HasSampling):
         noise = torch.randn(len(batch), *self.denoiser.spec.x.shape, device=batch.x.device)
         x = integrate(step, mean_of(self.teacher, batch.c), noise, path)
         return [*seen[::each], x]
+
+
+class Walks(nn.Module):
+    """The last walks of a teacher: their states `(N, levels, ...)`, from noise to data, and their conditions."""
+
+    states: Tensor
+    count: Tensor
+
+    def __init__(self, kept: int, shape: tuple[int, ...], spec: Spec):
+        super().__init__()
+        self.register_buffer("states", torch.zeros(kept, *shape))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        for key, value in spec.conditions(Noise(0, range(1))).items():
+            self.register_buffer(key, value.new_zeros(kept, *value.shape[1:]))
+        self.told = [*spec.c]
+
+    def keep(self, states: Tensor, c: Mapping[str, Tensor]) -> None:
+        """The newest walks `(B, levels, ...)`, in place of the oldest."""
+        at = (self.count + torch.arange(len(states), device=states.device)) % len(self.states)
+        self.states[at] = states
+        for key in self.told:
+            self.get_buffer(key)[at] = c[key]
+        self.count += len(states)
+
+    def some(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """So many of them, each as likely."""
+        rows = (torch.rand(count, device=self.states.device) * self.count.clamp(max=len(self.states))).long()
+        return self.states[rows], {key: self.get_buffer(key)[rows] for key in self.told}
 
 
 def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:
