@@ -27,7 +27,7 @@ from figment.models.diffusion.latent import LatentDiffusion
 from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, ancestral, integrate, levels, unipc
 
 MOST = 16  # evaluations
-WALK, STRIDE = 8, 4  # steps of the teacher from noise to data and for each jump of the student, at least
+WALK = 8  # steps of the teacher from noise to data, at least
 KEPT = 4096  # walks that are remembered, at most
 NUMBERS = 2**24  # in them, at most
 GAMMA = 0.3  # of the game of pictures, whose drawings the teacher holds near the data
@@ -238,7 +238,7 @@ class Distilled(Game, CanJump, HasSampling):
             seen.append(now.x)
             return x, now
 
-        each = max(STRIDE, math.ceil(WALK / (len(self.levels) - 1)))
+        each = math.ceil(WALK / (len(self.levels) - 1))
         path = self.path(each * (len(self.levels) - 1))
         noise = torch.randn(len(batch), *self.denoiser.spec.x.shape, device=batch.x.device)
         x = integrate(step, mean_of(self.teacher, batch.c), noise, path)
