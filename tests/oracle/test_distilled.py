@@ -18,6 +18,7 @@ from figment.core.model import Denoised, Turn, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
 from figment.models.diffusion.distilled import Distilled, Walks
+from figment.planning import plan as planned
 from short import plan
 
 
@@ -151,6 +152,11 @@ def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.
         student.generator_loss(batch, Turn(7, 1.0))
     assert walked == [2, 2, 2, 2]
     assert student.walks.count == 6
+
+
+def test_an_energy_score_is_refused_before_a_teacher_is_trained() -> None:
+    with pytest.raises(UsageError, match="model.spread: a student draws what its teacher does"):
+        planned("distilled", "digits", overrides={"model.spread": 1})
 
 
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:

@@ -69,10 +69,13 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     )
     guidance: float = pydantic.Field(1.0, ge=0, le=20, description="the teacher's, which the student draws without")
 
-    def fitted(self, spec: Spec) -> Self:
-        """With sizes and strengths in numbers. Raises UsageError where two are to be drawn for each real example."""
+    @pydantic.model_validator(mode="after")
+    def _draws_once(self) -> Self:
         if self.spread:
-            raise UsageError("model.spread: a student draws what its teacher does, once each. Leave it out.")
+            raise ValueError("model.spread: a student draws what its teacher does, once each. Leave it out.")
+        return self
+
+    def fitted(self, spec: Spec) -> Self:
         fitted, pictures = super().fitted(spec), isinstance(spec.x, Image)
         if self.adversarial is None:
             fitted = fitted.model_copy(update={"adversarial": float(pictures and self.evaluations == 1)})
