@@ -155,7 +155,7 @@ def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.
 
 
 def test_an_energy_score_is_refused_before_a_teacher_is_trained() -> None:
-    with pytest.raises(UsageError, match="model.spread: a student draws what its teacher does"):
+    with pytest.raises(UsageError, match=r"model\.spread: a student draws what its teacher does"):
         planned("distilled", "digits", overrides={"model.spread": 1})
 
 
