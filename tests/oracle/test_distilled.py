@@ -17,7 +17,8 @@ from figment.core.errors import UsageError
 from figment.core.model import Denoised, Turn, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
-from figment.models.diffusion.distilled import Distilled, Walks
+from figment.models.diffusion.distilled import Distilled
+from figment.models.diffusion.walks import Walks
 from figment.planning import plan as planned
 from short import plan
 
@@ -125,7 +126,7 @@ def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> 
 
 
 def test_walks_are_remembered_with_their_conditions_until_newer_ones_take_their_place(taught: Any) -> None:
-    walks = Walks(5, (2, 3), use.load(taught[0].path).spec)
+    walks = Walks((2, 3), use.load(taught[0].path).spec, most=5)
     walks.keep(torch.arange(4.0).view(4, 1, 1).expand(4, 2, 3), {"label": torch.arange(4)})
     states, c = walks.some(200)
     assert set(c["label"].tolist()) == {0, 1, 2, 3}
@@ -133,6 +134,8 @@ def test_walks_are_remembered_with_their_conditions_until_newer_ones_take_their_
     states, c = walks.some(200)
     assert set(c["label"].tolist()) == {2, 3, 4, 5, 6}
     assert torch.equal(states, c["label"].view(200, 1, 1).expand(200, 2, 3).float())
+    walks.keep(torch.arange(10.0, 19).view(9, 1, 1).expand(9, 2, 3), {"label": torch.arange(10, 19)})
+    assert set(walks.some(200)[1]["label"].tolist()) == {14, 15, 16, 17, 18}
 
 
 def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +155,20 @@ def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.
         student.generator_loss(batch, Turn(7, 1.0))
     assert walked == [2, 2, 2, 2]
     assert student.walks.count == 6
+
+
+def test_every_process_remembers_the_walks_of_all(taught: Any) -> None:
+    """Else a run of two could not go on from the checkpoint that the first of them writes."""
+    folder, data = taught
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
+    assert isinstance(student, Distilled)
+    batch = data.build().train.gather(np.arange(8)).suited(student.spec)
+    student.generator_loss(batch, Turn(0, 0.0, gather=lambda rows: torch.cat([rows, rows + 1])))
+    assert student.walks.count == 4
+    torch.testing.assert_close(student.walks.states[2:4], student.walks.states[:2] + 1)
+    assert torch.equal(
+        student.walks.get_buffer("label")[:4], torch.cat([batch.c["label"][:2], batch.c["label"][:2] + 1])
+    )
 
 
 def test_an_energy_score_is_refused_before_a_teacher_is_trained() -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self, final
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from figment.core.config import Config
 from figment.core.data import Batch, Image, Latent, Spec, Vector
@@ -25,11 +25,10 @@ from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.latent import LatentDiffusion
 from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, ancestral, integrate, levels, unipc
+from figment.models.diffusion.walks import Walks
 
 MOST = 16  # evaluations
 WALK = 8  # steps of the teacher from noise to data, at least
-KEPT = 4096  # walks that are remembered, at most
-NUMBERS = 2**24  # in them, at most
 GAMMA = 0.3  # of the game of pictures, whose drawings the teacher holds near the data
 SHIFT = 1.5  # of the grid of pictures
 AT_ONCE = 6.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
@@ -125,8 +124,7 @@ class Distilled(Game, CanJump, HasSampling):
         self.denoiser.requires_grad_(True)
         self.first, self.schedule = first, denoiser_of(first).schedule
         self.levels = self.path(config.evaluations)
-        shape = (len(self.levels), *self.denoiser.spec.x.shape)
-        self.walks = Walks(max(1, min(KEPT, NUMBERS // math.prod(shape))), shape, spec)
+        self.walks = Walks((len(self.levels), *self.denoiser.spec.x.shape), spec)
 
     def path(self, count: int) -> list[Level]:
         """The levels from noise to data of so many evaluations."""
@@ -192,7 +190,7 @@ class Distilled(Game, CanJump, HasSampling):
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of the last, to which
         belongs how far it ends from where the teacher does, as the discriminator sees it."""
-        playing, count = self.config.adversarial or 0.0, math.ceil(len(batch) / (len(self.levels) - 1))
+        playing, count = self.config.adversarial or 0.0, math.ceil(len(batch) / self.config.evaluations)
         states, c = self.walked(batch[:count], turn)
         guess, target = self.jumps(states, c)
         error = (guess - target).square().mean()
@@ -223,13 +221,14 @@ class Distilled(Game, CanJump, HasSampling):
 
     def walked(self, batch: Batch, turn: Turn) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
         """As many walks as a batch has examples, of those remembered, and their conditions; every `again`-th turn new
-        ones, under the conditions of the batch, are gone and remembered first."""
+        ones, under the conditions of the batch, are gone and remembered first, those of all processes by each."""
         if not torch.is_grad_enabled():
             return self.walk(batch), batch.c
         if turn.count % self.config.again == 0:
-            self.walks.keep(torch.stack(self.walk(batch), 1), batch.c)
-        states, c = self.walks.some(len(batch))
-        return states.unbind(1), c
+            states = turn.gather(torch.stack(self.walk(batch), 1))
+            self.walks.keep(states, {key: turn.gather(value) for key, value in batch.c.items()})
+        some, c = self.walks.some(len(batch))
+        return some.unbind(1), c
 
     @torch.no_grad()
     def walk(self, batch: Batch) -> list[Tensor]:
@@ -241,39 +240,11 @@ class Distilled(Game, CanJump, HasSampling):
             seen.append(now.x)
             return x, now
 
-        each = math.ceil(WALK / (len(self.levels) - 1))
-        path = self.path(each * (len(self.levels) - 1))
+        each = math.ceil(WALK / self.config.evaluations)
+        path = self.path(each * self.config.evaluations)
         noise = torch.randn(len(batch), *self.denoiser.spec.x.shape, device=batch.x.device)
         x = integrate(step, mean_of(self.teacher, batch.c), noise, path)
         return [*seen[::each], x]
-
-
-class Walks(nn.Module):
-    """The last walks of a teacher: their states `(N, levels, ...)`, from noise to data, and their conditions."""
-
-    states: Tensor
-    count: Tensor
-
-    def __init__(self, kept: int, shape: tuple[int, ...], spec: Spec):
-        super().__init__()
-        self.register_buffer("states", torch.zeros(kept, *shape))
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        for key, value in spec.conditions(Noise(0, range(1))).items():
-            self.register_buffer(key, value.new_zeros(kept, *value.shape[1:]))
-        self.told = [*spec.c]
-
-    def keep(self, states: Tensor, c: Mapping[str, Tensor]) -> None:
-        """The newest walks `(B, levels, ...)`, in place of the oldest."""
-        at = (self.count + torch.arange(len(states), device=states.device)) % len(self.states)
-        self.states[at] = states
-        for key in self.told:
-            self.get_buffer(key)[at] = c[key]
-        self.count += len(states)
-
-    def some(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """So many of them, each as likely."""
-        rows = (torch.rand(count, device=self.states.device) * self.count.clamp(max=len(self.states))).long()
-        return self.states[rows], {key: self.get_buffer(key)[rows] for key in self.told}
 
 
 def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:
