@@ -125,6 +125,35 @@ def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> 
     torch.testing.assert_close(x, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_plays_is_what_the_student_draws(taught: Any, count: int) -> None:
+    """Of the noise that comes first, by all its jumps; only the last of them learns from the game."""
+    folder, data = taught
+    settings = {"model.first": str(folder.path), "model.evaluations": count}
+    student = workbench.build(plan("distilled", data, **settings), data.build()).eval()
+    assert isinstance(student, Distilled)
+    batch = data.build().train.gather(np.arange(4)).suited(student.spec)
+    torch.manual_seed(3)
+    noise = torch.randn(4, *student.spec.x.shape)
+    torch.manual_seed(3)
+    drawn = student.drawn(batch)
+    assert drawn.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(drawn, student.decode(noise, batch.c), atol=1e-5, rtol=1e-5)
+
+
+def test_as_many_real_examples_play_as_are_drawn(taught: Any) -> None:
+    folder, data = taught
+    settings = {"model.first": str(folder.path), "model.evaluations": 3, "model.adversarial": 1.0}
+    student = workbench.build(plan("distilled", data, **settings), data.build())
+    assert isinstance(student, Distilled)
+    batch = data.build().train.gather(np.arange(8)).suited(student.spec)
+    turn = Turn(0, 0.0)
+    assert len(student.played(batch, turn)) == student.walking(batch) == 3
+    for player in student.players():
+        assert player.loss(batch, turn).value.isfinite()
+
+
 def test_walks_are_remembered_with_their_conditions_until_newer_ones_take_their_place(taught: Any) -> None:
     walks = Walks((2, 3), use.load(taught[0].path).spec, most=5)
     walks.keep(torch.arange(4.0).view(4, 1, 1).expand(4, 2, 3), {"label": torch.arange(4)})

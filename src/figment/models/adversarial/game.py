@@ -132,7 +132,8 @@ class Game(Model, Learns, HasPrior):
         Lazy penalties: Karras et al., "Analyzing and improving the image quality of StyleGAN" (2020). In bf16
         they are within 1 % of fp32, and their gradients within 3 %.
         """
-        batch, label, config = self.played(batch, turn), batch.c.get("label"), self.config
+        batch, config = self.played(batch, turn), self.config
+        label = batch.c.get("label")
         self.clip_weights()
         with torch.no_grad():
             drawn = self.drawn(batch)

@@ -56,12 +56,12 @@ class DistilledConfig(GameConfig, TwoStageConfig):
         15.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
     )
     adversarial: float | None = pydantic.Field(
-        None, ge=0, description="weight of the game of the last jump against a discriminator (None: 1 where pictures "
-        "are drawn in one evaluation, else 0: no such game)"
+        None, ge=0, description="weight of the game of what all jumps draw against a discriminator (None: 1 for "
+        "pictures, but 0, no such game, where several evaluations learn a guided teacher's, and for rows)"
     )  # fmt: skip
     repeat: float = pydantic.Field(
-        1.5, ge=0, description="with a game, weight of how far the last jump ends from where the teacher does, as the "
-        "discriminator sees it"
+        1.5, ge=0, description="with a game, weight of how far from the teacher's drawing of the same noise it is, as "
+        "the discriminator sees it"
     )  # fmt: skip
     again: int = pydantic.Field(
         4, ge=1, le=100, description="turns between two of the teacher's walks, which are remembered and learned from"
@@ -77,7 +77,8 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     def fitted(self, spec: Spec) -> Self:
         fitted, pictures = super().fitted(spec), isinstance(spec.x, Image)
         if self.adversarial is None:
-            fitted = fitted.model_copy(update={"adversarial": float(pictures and self.evaluations == 1)})
+            playing = pictures and (self.evaluations == 1 or self.guidance == 1)
+            fitted = fitted.model_copy(update={"adversarial": float(playing)})
         if self.gamma is None and pictures and self.regulariser == "r1+r2":
             fitted = fitted.model_copy(update={"gamma": GAMMA})
         return fitted
@@ -107,9 +108,9 @@ class Distilled(Game, CanJump, HasSampling):
 
     f starts as the teacher's denoiser, E[x | x_s], and learns to lead from level to level as the teacher's equation
     does, along walks from noise to drawings of several steps a jump (Salimans & Ho, "Progressive distillation for fast
-    sampling of diffusion models", 2022). With `adversarial` what its last jump makes also plays against a discriminator
-    (Sauer et al., "Adversarial diffusion distillation", 2024). Of a latent diffusion, x is its codes, and samples are
-    decoded.
+    sampling of diffusion models", 2022). With `adversarial` what it draws by itself also plays against a discriminator
+    (Sauer et al., "Adversarial diffusion distillation", 2024): small errors of the jumps add up on the way, and only
+    what comes of them is as the data is. Of a latent diffusion, x is its codes, and samples are decoded.
     """
 
     training_only = (*Game.training_only, "first", "walks")
@@ -178,29 +179,42 @@ class Distilled(Game, CanJump, HasSampling):
         return (discriminator, generator) if self.config.adversarial else (generator,)
 
     def played(self, batch: Batch, turn: Turn) -> Batch:
-        """The batch, its codes for x where these are what is drawn."""
+        """As many of a batch as there are walks, with codes for x where these are what is drawn."""
+        batch = batch[: self.walking(batch)]
         if not isinstance(self.generator, LatentDiffusion):
             return batch
         with torch.no_grad():
             return replace(batch, x=self.generator.to_codes(batch.x))
 
+    def walking(self, batch: Batch) -> int:
+        """How many walks have about as many jumps as a batch has examples."""
+        return math.ceil(len(batch) / self.config.evaluations)
+
     def drawn(self, batch: Batch) -> Tensor:
-        return self._clean(*noised(batch.x, self.levels[-2]), batch.c)
+        return self._drawn_from(torch.randn_like(batch.x), batch.c)
+
+    def _drawn_from(self, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
+        """What all jumps make of noise, the last with a gradient."""
+        times = [x.new_full((len(x),), level.t) for level in self.levels[:-1]]
+        with torch.no_grad():
+            for s, t in pairwise(times):
+                x = self.jump(x, s, t, c)
+        return self._clean(x, times[-1], c)
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of the last, to which
-        belongs how far it ends from where the teacher does, as the discriminator sees it."""
-        playing, count = self.config.adversarial or 0.0, math.ceil(len(batch) / self.config.evaluations)
-        states, c = self.walked(batch[:count], turn)
+        """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of what they draw, to
+        which belongs how far that is from what the teacher draws of the same noise, as the discriminator sees it."""
+        playing = self.config.adversarial or 0.0
+        states, c = self.walked(batch[: self.walking(batch)], turn)
         guess, target = self.jumps(states, c)
         error = (guess - target).square().mean()
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if playing:
-            drawn, end = guess[-count:], target[-count:]
-            real = self.played(batch[:count], turn)
+            drawn = guess if len(states) == 2 else self._drawn_from(states[0], c)
+            real = self.played(batch, turn)
             game = self.game(real, replace(real, c=c), drawn, turn)
             with torch.no_grad():
-                truth = self.discriminator.describe(self.shown(end, turn)).float()
+                truth = self.discriminator.describe(self.shown(states[-1], turn)).float()
             seen = self.discriminator.describe(self.shown(drawn, turn)).float()
             missed = apart(truth, seen) / size(truth, seen)
             value = value + playing * (game.value + self.config.repeat * missed)
@@ -250,11 +264,6 @@ class Distilled(Game, CanJump, HasSampling):
 def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:
     """What draws x, or the codes of it."""
     return model.denoiser if isinstance(model, LatentDiffusion) else model
-
-
-def noised(x: Tensor, at: Level) -> tuple[Tensor, Tensor]:
-    """alpha x + sigma noise, and its time for each example `(B,)`."""
-    return at.alpha * x + at.sigma * torch.randn_like(x), x.new_full((len(x),), at.t)
 
 
 def mean_of(denoiser: CanDenoise, c: Mapping[str, Tensor]) -> Denoise:
