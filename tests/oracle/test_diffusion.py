@@ -228,6 +228,15 @@ def test_samplers_of_a_gaussian(name, options):
     assert float(x.std()) == pytest.approx(spread, rel=0.05)
 
 
+@pytest.mark.parametrize("grid", ["uniform", "karras"])
+@pytest.mark.parametrize("schedule", [path("cosine"), path("linear", zero_snr=True)], ids=["cosine", "zero"])
+def test_edm_of_schedules_that_end_without_signal(schedule, grid):
+    """Their last sigma / alpha is 1e4 and more: Heun's rule over that step would spread samples out threefold."""
+    denoiser = Mixture(torch.full((1, 2), 1.5), 0.4, schedule)
+    ways = sampler(denoiser, rows(2), Sampling(sampler="edm", steps=16, grid=grid))
+    assert float(ways.sample({}, Noise(0, range(1000))).std()) == pytest.approx(0.4, rel=0.15)
+
+
 @pytest.mark.parametrize("options", SAMPLERS.values(), ids=SAMPLERS)
 def test_samplers_of_a_mixture(options):
     """F3 without training: with the analytic score of a mixture, samples pass a Kolmogorov-Smirnov test."""

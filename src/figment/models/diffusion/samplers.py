@@ -16,6 +16,7 @@ from figment.models.diffusion.schedule import Schedule
 from figment.models.diffusion.transition import Spread, Transition
 
 GridName = Literal["uniform", "quadratic", "shifted", "karras"]
+WIDEST = 160.0  # sigma / alpha beyond which it counts as infinite
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def levels(schedule: Schedule, steps: int, grid: GridName, shift: float) -> list
     u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     if grid == "karras":
         end = level(schedule, 1.0)
-        widest = min(160.0, end.sigma / max(end.alpha, 1e-9))
+        widest = min(WIDEST, end.sigma / max(end.alpha, 1e-9))
         even = torch.linspace(widest ** (1 / 7), 0.002 ** (1 / 7), steps, dtype=torch.float64)
         t = torch.cat([schedule.time(-2 * even.log() * 7), u[-1:]])
         t[0] = 1.0
@@ -190,11 +191,12 @@ def heun(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> 
 def edm(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
     """Heun's rule on d(x / alpha) = noise d(sigma / alpha): two evaluations, but one where either end is infinite or 0.
 
+    From next to infinite noise a step would carry the error of its second guess as many times as sigma / alpha falls.
     Karras et al., "Elucidating the design space of diffusion-based generative models" (2022), algorithm 1.
     """
     now = estimate(denoise, x, here)
     guess = towards(x, here, there, now.mean)
-    if not there.sigma or not here.alpha:
+    if not there.sigma or here.sigma > WIDEST * here.alpha:
         return guess, now
     then = estimate(denoise, guess, there)
     ratio = there.alpha / here.alpha
