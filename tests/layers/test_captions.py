@@ -14,11 +14,13 @@ from figment import data
 from figment.core.data import Spec
 from figment.core.errors import DataError, UsageError
 from figment.core.noise import Noise
+from figment.core.stages import UNTRAINED, FirstStage
 from figment.core.text import Bytes, Tokens, Words
 from figment.data.check import check, render
 from figment.data.digits import COLOURS, NAMES
 from figment.latent.attention import word_changes, word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
+from figment.models.diffusion.distilled import DistilledConfig
 
 TEXTS = {f"{k:02d}.png": [f"a red {k}", f"{k}, in red!"] for k in range(20)}
 
@@ -126,6 +128,19 @@ def test_a_prompt_is_a_condition_of_each_sample(spec: Spec) -> None:
     assert {spec.text.text(row) for row in drawn} <= set(spec.text.examples)  # type: ignore[union-attr]
     nothing = spec.nulled(c, torch.tensor([True, False, True]))["text"]
     assert nothing.any(1).tolist() == [False, True, False]
+
+
+def test_a_first_stage_and_what_stands_on_it_read_the_same_words(spec: Spec) -> None:
+    """A word is a number: by another list of words a teacher would be told other captions than its student."""
+    text = spec.text
+    assert text is not None
+    teacher = FirstStage(model=DiffusionConfig(size="tiny", condition="text"), spec=spec, weights=UNTRAINED)
+    DistilledConfig(size="tiny", first=teacher).build(spec)
+    for change in ({"tokenizer": Words.of(["other", *text.examples])}, {"length": text.length + 1}):
+        other = spec.model_copy(update={"c": {**spec.c, "text": text.model_copy(update=change)}})
+        assert spec.shared(other) == {"label"}
+        with pytest.raises(UsageError, match="other words in its captions"):
+            DistilledConfig(size="tiny", first=teacher).build(other)
 
 
 def test_words_never_seen_are_named(spec: Spec) -> None:

@@ -242,6 +242,10 @@ class Spec(Config):
         drawn = self.conditions(Noise(0, range(count)), given)
         return {key: value if key in given else self.c[key].null(value) for key, value in drawn.items()}
 
+    def shared(self, other: Spec) -> set[str]:
+        """The conditions whose numbers mean the same in both: labels of the same names, texts of the same words."""
+        return {key for key, part in self.c.items() if key in other.c and _meaning(part) == _meaning(other.c[key])}
+
     def gathered(
         self, stored: Mapping[str, np.ndarray], rows: np.ndarray, seed: int | None = None
     ) -> dict[str, Tensor]:
@@ -258,6 +262,11 @@ class Spec(Config):
             if not isinstance(self.c[key], Image):
                 out[key] = torch.where(mask.view(-1, *[1] * (value.ndim - 1)), self.c[key].null(value), value)
         return out
+
+
+def _meaning(part: Condition) -> Any:
+    """What the numbers of a condition stand for."""
+    return (part.tokenizer, part.length) if isinstance(part, Tokens) else getattr(part, "names", None)
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,9 @@ class TwoStageConfig(ModelConfig):
             raise UsageError(f"model.first={stage} is neither a finished run nor a kind of model.")
         if isinstance(stage, ModelConfig):
             stage = FirstStage(model=stage.build(spec).config, spec=spec, weights=UNTRAINED)
-        theirs = stage.spec.label.names if stage.spec.label else None
-        if stage.spec.x != spec.x or (theirs and spec.label and theirs != spec.label.names):
-            raise UsageError(
-                f"the first stage was trained on '{stage.spec.name}', which has another form: train it anew."
-            )
+        if stage.spec.x != spec.x or stage.spec.shared(spec) != stage.spec.c.keys() & spec.c.keys():
+            what = "another form" if stage.spec.x != spec.x else "other labels, or other words in its captions"
+            raise UsageError(f"the first stage was trained on '{stage.spec.name}', which has {what}: train it anew.")
         first = stage.build()
         self.check_first(first)
         return self.model_copy(update={"first": stage}), first

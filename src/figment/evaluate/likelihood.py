@@ -157,11 +157,7 @@ def _binary(dataset: Dataset) -> bool:
 
 def given(model: Model, dataset: Dataset) -> set[str]:
     """The conditions that the data supplies as the model knows them."""
-    return {key for key, part in model.spec.c.items() if _same(part, dataset.spec.c.get(key))}
-
-
-def _same(mine: Any, theirs: Any) -> bool:
-    return theirs is not None and getattr(mine, "names", None) == getattr(theirs, "names", None)
+    return model.spec.shared(dataset.spec)
 
 
 def importance(model: HasImportance, draws: int, x: Tensor, c: Mapping[str, Tensor]) -> Tensor:
