@@ -240,6 +240,12 @@ def test_distill_measures_before_and_after(taught: Any, tmp_path: Path) -> None:
     assert (tmp_path / "student" / "distill.json").exists()
 
 
+def test_too_few_samples_are_refused_before_a_student_is_trained(taught: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="49 samples are too few"):
+        distill(taught[0].path, tmp_path / "student", steps=2, n=49)
+    assert not (tmp_path / "student").exists()
+
+
 def test_only_a_denoiser_can_teach(tmp_path: Path) -> None:
     data = synthetic.write("plane", tmp_path)
     folder = workbench.execute(plan("vae", data), tmp_path / "vae")

@@ -59,14 +59,16 @@ def distill(
 
 
 def _line(row: dict[str, Any], baseline: bool) -> dict[str, str]:
+    from figment.cli.progress import brief
+
     quality, diversity, speed = row["quality"], row["diversity"], row["speed"]
     return {
         "model": row["model"] + (" (baseline)" if baseline else ""),
         "evaluations": str(row["evaluations"]),
         "frechet": f"{quality['frechet']:.3g}",
         "x": f"{row['x_frechet']:.2f}",
-        "precision": f"{quality['precision']:.3f}",
-        "recall": f"{diversity['recall']:.3f}",
+        "precision": brief(quality["precision"]),
+        "recall": brief(diversity["recall"]),
         "samples/s": f"{speed['samples_per_second']:.0f}",
         "x speed": f"{row['x_speed']:.1f}",
     }

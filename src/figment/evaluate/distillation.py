@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from figment.core.data import Dataset
+from figment.core.errors import UsageError
 from figment.core.model import HasSampling, Model, with_sampling
 from figment.core.run import RunFolder, write_json
 from figment.evaluate.features import FeatureNet, features_for
-from figment.evaluate.measure import measure
+from figment.evaluate.measure import SMALLEST, measure
 from figment.evaluate.speed import speed
 from figment.planning import plan
 from figment.use import draw, load
@@ -50,6 +51,10 @@ def distill(
     folder = Path(out or f"{teacher.path if teacher.path.name else teacher.path.resolve()}-distilled")
     settings: dict[str, Any] = {"model.first": str(run), "model.evaluations": evaluations, **(overrides or {})}
     settings |= {"training.steps": steps} if steps else {"training.minutes": minutes or MINUTES}
+    dataset = value.data.build()
+    net, n = features_for(dataset, features), n or min(max(len(dataset.held_out), 1000), 5000)
+    if n < SMALLEST:
+        raise UsageError(f"{n} samples are too few to measure: ask for n >= {SMALLEST}, better 1000.")
     student = execute(
         plan("distilled", value.data, seed=seed, overrides=settings),
         folder,
@@ -59,8 +64,6 @@ def distill(
         watch=watch,
         announce=announce,
     )
-    dataset = value.data.build()
-    net = features_for(dataset, features)
     guidance = settings.get("model.guidance", 1)
     guided = {} if guidance == 1 else {"guidance": guidance}
     plans = [(teacher, None), (teacher, HALF), (teacher, evaluations), (student, evaluations), (student, 1)]
@@ -78,7 +81,7 @@ def row(
     count: int | None,
     dataset: Dataset,
     net: FeatureNet,
-    n: int | None,
+    n: int,
     seed: int,
     say: Callable[[str], None],
     guided: Mapping[str, Any] | None = None,
@@ -91,9 +94,7 @@ def row(
     spent = with_sampling(model, options).evaluations
     say(f"{model.config.kind} in {spent} evaluations")
     fast = speed(model, options)
-    x, c = draw(
-        model, n or min(max(len(dataset.held_out), 1000), 5000), seed=seed, options=options, batch=fast["batch"]
-    )
+    x, c = draw(model, n, seed=seed, options=options, batch=fast["batch"])
     found = measure(x, dataset, net, c.get("label"))
     return {"model": model.config.kind, "evaluations": spent, "sampling": options, "speed": fast, **found}
 
