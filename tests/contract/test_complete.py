@@ -16,10 +16,12 @@ import short
 from figment import workbench
 from figment.cli.complete import app
 from figment.core.errors import UsageError
+from figment.data import parse
 from figment.explorer import completion
 from figment.explorer.files import destination
 from figment.explorer.scene import Scene
 from figment.pictures import read_recipe
+from figment.pixels.known import grey
 
 FEW = {"steps": 3, "times": 2}
 
@@ -47,6 +49,16 @@ def test_what_is_known_stays(part: str, missing: Any, run: Path) -> None:
         torch.testing.assert_close(picture[~hole], given[~hole])
         assert not torch.allclose(picture[hole], known[hole])
     assert not torch.allclose(filled[0], filled[1])
+
+
+def test_what_is_known_of_colours_is_shown_in_grey(tmp_path: Path) -> None:
+    faces = parse("faces", {"count": 32, "size": 8})
+    given, seen, *filled = rows(
+        workbench.execute(short.plan("diffusion", faces), tmp_path).path, "held:1", erase="colour"
+    )
+    assert torch.equal(seen, seen[:1].expand_as(seen))
+    for picture in (given, *filled):
+        torch.testing.assert_close(grey(picture[None]), grey(seen[None]))
 
 
 def test_masks_and_transparent_parts_say_the_same(run: Path, tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def _row(scene: Scene, ways: CanComplete, word: str, item: Item, options: Option
         raise UsageError(f"'{word}': complete takes picture files, held:N and train:N.")
     known, shape = _known(scene, word, options), (options.count, *item.x.shape[1:])
     c, noise = _condition(scene, item.label, options), Noise(scene.seed, range(options.count))
-    return torch.cat([item.x, known(item.x), ways.complete(item.x.expand(shape), known, c, noise)])
+    seen = kept.shades(item.x) if options.erase == "colour" else known(item.x)
+    return torch.cat([item.x, seen, ways.complete(item.x.expand(shape), known, c, noise)])
 
 
 def _known(scene: Scene, word: str, options: Options) -> Projection:

@@ -21,8 +21,17 @@ def pixels(mask: Tensor) -> Projection:
 
 def grey(x: Tensor) -> Tensor:
     """All but the colours: P x = w (w . x) / |w|^2 at every pixel of x `(B, 3, H, W)`, w being `LUMA`."""
-    w = torch.tensor(LUMA, dtype=x.dtype, device=x.device).view(-1, 1, 1)
+    w = _luma(x)
     return w * (w * x).sum(1, keepdim=True) / (w * w).sum()
+
+
+def shades(x: Tensor) -> Tensor:
+    """The grey picture y of which as much is known as of x by `grey`, P y = P x: w . x in every channel."""
+    return (_luma(x) * x).sum(1, keepdim=True).expand_as(x)
+
+
+def _luma(x: Tensor) -> Tensor:
+    return torch.tensor(LUMA, dtype=x.dtype, device=x.device).view(-1, 1, 1)
 
 
 def coarse(factor: int) -> Projection:
