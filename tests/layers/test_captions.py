@@ -21,6 +21,7 @@ from figment.data.digits import COLOURS, NAMES
 from figment.latent.attention import word_changes, word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.distilled import DistilledConfig
+from figment.nn.text import TextEncoder
 
 TEXTS = {f"{k:02d}.png": [f"a red {k}", f"{k}, in red!"] for k in range(20)}
 
@@ -221,3 +222,11 @@ def test_coloured_digits_come_with_what_is_said_of_them() -> None:
         torch.testing.assert_close((x + 1).amax((1, 2)) / 2 * 255, shade, atol=16, rtol=0.1)
     assert dataset.spec.x.shape == (3, 8, 8)
     assert data.parse("digits").build().spec.text is None
+
+
+def test_an_encoder_of_its_own_becomes_a_graph() -> None:
+    """Which cannot look how long the texts of a batch are."""
+    encoder = TextEncoder(9, 5, 8, 1).eval()
+    given, other = torch.tensor([[2, 3, 0, 0, 0], [4, 0, 0, 0, 0]]), torch.tensor([[5, 0, 6, 0, 0], [0] * 5, [7] * 5])
+    graph = torch.export.export(encoder, (given,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    torch.testing.assert_close(graph(other), encoder(other))

@@ -26,8 +26,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         there = tokens != 0
-        said = there.any(0).nonzero()
-        longest = int(said[-1]) + 1 if len(said) else 1  # of these texts: what follows is empty in all
+        longest = tokens.shape[1] if torch.compiler.is_exporting() else _longest(there)
         h = self.embed(tokens[:, :longest]) + self.place_embed[:longest]
         heard = there[:, :longest].clone()
         heard[:, 0] |= ~there.any(1)  # a softmax over nothing would be no number
@@ -35,6 +34,12 @@ class TextEncoder(nn.Module):
             h = layer(h, heard)
         h = self.norm(h).float() * there[:, :longest, None]
         return F.pad(h, (0, 0, 0, tokens.shape[1] - longest))
+
+
+def _longest(there: Tensor) -> int:
+    """The length of the longest of some texts: what follows is empty in all."""
+    said = there.any(0).nonzero()
+    return int(said[-1]) + 1 if len(said) else 1
 
 
 class Layer(nn.Module):
