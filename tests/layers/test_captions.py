@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 
-from figment import data
+from figment import data, registry
 from figment.core.data import Spec
 from figment.core.errors import DataError, UsageError
 from figment.core.noise import Noise
@@ -153,12 +154,28 @@ def test_words_never_seen_are_named(spec: Spec) -> None:
         spec.given(prompt="a happy face " * 40)
 
 
+@pytest.mark.parametrize("kind", ["diffusion", "cascade", "latent-diffusion", "vae"])
+def test_what_a_model_was_not_told_is_named_with_what_would_tell_it(spec: Spec, kind: str) -> None:
+    def built(**settings: Any) -> Spec:
+        return registry.load("model", kind)(size="tiny", **settings).build(spec).spec
+
+    plain = Spec(name="plain", x=spec.x, c={"label": spec.c["label"]})
+    with pytest.raises(UsageError, match=r"was trained without captions .plain.. Give it a label"):
+        registry.load("model", kind)(size="tiny").build(plain).spec.given(prompt="glasses")
+    with pytest.raises(UsageError, match=r"not told the labels of faces. Leave it out, or train one that is"):
+        built(conditional=False).given(label="bun")
+    if kind == "latent-diffusion":  # told captions where there are some
+        with pytest.raises(UsageError, match=r"not told the labels of faces. Give it a prompt: --prompt TEXT, or"):
+            built().given(label="bun")
+    else:
+        with pytest.raises(UsageError, match=r"not told the captions of faces. Give it a label.*model.condition=text"):
+            built().given(prompt="glasses")
+
+
 @pytest.mark.parametrize("network", ["unet", "dit"])
 @torch.no_grad()
 def test_what_a_model_hears_of_texts(spec: Spec, network: str) -> None:
     torch.manual_seed(0)
-    with pytest.raises(UsageError, match="was trained without captions"):
-        DiffusionConfig(size="tiny").build(spec).spec.given(prompt="glasses")
     model = DiffusionConfig(size="tiny", condition="text", network=network).build(spec).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         parameter.add_(0.05 * torch.randn_like(parameter))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol
 
@@ -185,11 +185,13 @@ Condition = Annotated[Classes | Image | Factors | Masks | Tokens, pydantic.Field
 
 
 class Spec(Config):
-    """All that a model must know of its data: the type of `x` and of each condition. Written to `spec.json`."""
+    """All that a model must know of its data: the type of `x` and of each condition; of the conditions that it is not
+    told, the names. Written to `spec.json`."""
 
     name: str
     x: Value
     c: dict[str, Condition] = {}
+    untold: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
@@ -204,6 +206,12 @@ class Spec(Config):
         part = self.c.get("text")
         return part if isinstance(part, Tokens) else None
 
+    def told_only(self, keys: Collection[str]) -> Spec:
+        """With those of its conditions that are among these."""
+        left_out = tuple(key for key in self.c if key not in keys)
+        c = {key: part for key, part in self.c.items() if key in keys}
+        return self.model_copy(update={"c": c, "untold": self.untold + left_out})
+
     def labels(self, c: Mapping[str, Tensor], count: int, device: torch.device | str) -> Tensor:
         """The class of each of `count` items `(B,)`: that given, else the null value; 0 where there are no classes."""
         if self.label is None:
@@ -216,14 +224,24 @@ class Spec(Config):
         fixed = {}
         if label is not None:
             if self.label is None:
-                raise UsageError(f"label {label}: this model was trained without labels ({self.name}). Leave it out.")
+                raise UsageError(f"label {label}: {self._unknown('label', 'labels')}")
             fixed["label"] = torch.tensor(self.label.read(label))
         if prompt is not None:
             if self.text is None:
-                instead = " Give it a label: --label NAME." if self.label else " Leave it out."
-                raise UsageError(f"prompt '{prompt}': this model was trained without captions ({self.name}).{instead}")
+                raise UsageError(f"prompt '{prompt}': {self._unknown('text', 'captions')}")
             fixed["text"] = self.text.read(prompt)
         return fixed
+
+    def _unknown(self, key: str, what: str) -> str:
+        """That a condition cannot be asked for, and what can be done."""
+        told = "a label: --label NAME" if self.label else "a prompt: --prompt TEXT" if self.text else ""
+        instead = f"Give it {told}" if told else "Leave it out"
+        if key not in self.untold:
+            return f"this model was trained without {what} ({self.name}). {instead}."
+        return (
+            f"this model was not told the {what} of {self.name}. {instead}, or train one that is: "
+            f"diffusion with model.condition={key}, latent-diffusion or cascade with model.denoiser.condition={key}."
+        )
 
     def conditions(self, noise: Noise, given: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """One condition a sample: those given for all, else drawn as the training split has them."""

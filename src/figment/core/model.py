@@ -72,8 +72,7 @@ class ModelConfig(Kinded):
         """The part of a spec that this model uses: x, and the conditions it is to learn from. Raises UsageError."""
         self.check(spec)
         wanted = {*self.requires, *(self.conditions if self.conditional else ())}
-        used = {key: part for key, part in spec.c.items() if key in wanted}
-        return spec.model_copy(update={"c": used})
+        return spec.told_only(wanted)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class CascadeConfig(ModelConfig):
 
     def adapt(self, spec: Spec) -> Spec:
         spec = super().adapt(spec)
-        return spec.model_copy(update={"c": self.denoiser.adapt(spec).c}) if self.conditional else spec
+        return self.denoiser.adapt(spec) if self.conditional else spec
 
     def build(self, spec: Spec) -> Cascade:
         spec = self.adapt(spec)

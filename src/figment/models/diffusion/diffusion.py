@@ -142,13 +142,11 @@ class DiffusionConfig(ModelConfig):
 
     def adapt(self, spec: Spec) -> Spec:
         spec = super().adapt(spec)
-        rows, c = isinstance(spec.x, Vector), dict(spec.c)
+        rows = isinstance(spec.x, Vector)
         if self.condition == "text" and self.conditional and (rows or spec.text is None):
             raise UsageError(f"model.condition=text: {spec.name} has no {MISSING['text']}.")
         unheard = "label" if self.condition == "text" or (self.condition == "auto" and not spec.label) else "text"
-        for key in (unheard, "text") if rows else (unheard,):
-            c.pop(key, None)
-        return spec.model_copy(update={"c": c})
+        return spec.told_only(spec.c.keys() - ({unheard, "text"} if rows else {unheard}))
 
     def build(self, spec: Spec) -> Diffusion:
         return self.built(self.adapt(spec))

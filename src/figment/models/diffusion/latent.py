@@ -90,7 +90,7 @@ class LatentDiffusionConfig(TwoStageConfig):
         )
         codes = spec.model_copy(update={"x": Latent(channels=channels, height=height, width=width)})
         built = denoiser.build(codes)
-        spec = spec.model_copy(update={"c": built.spec.c})
+        spec = spec.told_only(built.spec.c)
         return LatentDiffusion(config.model_copy(update={"denoiser": built.config}), spec, first, built)
 
 
