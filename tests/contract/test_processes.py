@@ -20,6 +20,7 @@ from children import finish, launch, together, wait_for
 from figment import registry, use, workbench
 from figment.core.data import Batch, Spec
 from figment.core.model import Loss, Turn
+from figment.core.processes import Processes
 from figment.core.run import RunFolder
 from figment.core.session import Session
 from figment.data import parse
@@ -100,6 +101,29 @@ def test_a_batch_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         session.take_step(0.5)
     assert [len(rows) for rows in seen] == [2, 2, 2, 2]
     assert (np.concatenate(seen) == session.batch(0).rows).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "kept"),
+    [
+        ("latent-diffusion", "digits", ["mean", "spread"]),
+        ("rbm", "digits", ["mean"]),
+        ("colourise", "faces", ["palette.share"]),
+    ],
+)
+def test_what_is_kept_of_the_first_batch_is_that_of_all_its_micro_batches(
+    kind: str, source: str, kept: list[str]
+) -> None:
+    found = []
+    small = {"data.count": 40, "data.size": 16} if source == "faces" else {}
+    for parts in (1, 4):
+        settings = {"training.accumulate": parts, "training.batch": 16, "training.precision": "fp32", **small}
+        run = short.plan(kind, source, **settings)
+        dataset = run.data.build()
+        session = Session(run, dataset, workbench.build(run, dataset), Processes("cpu"))
+        session.take_step(0.0)
+        found.append([session.model.get_buffer(name) for name in kept])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module")

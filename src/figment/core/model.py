@@ -80,7 +80,8 @@ class Turn:
     """What an objective may know of time: this player's updates so far, and how much of its span is over.
 
     `mean` averages a tensor over all processes, `gather` joins their rows `(B, ...)` in order of rank: a loss that
-    changes a buffer must do it from such values. `rows` are the examples of the training split.
+    changes a buffer must do it from such values. `rows` are the examples of the training split. A turn's batch comes in
+    `parts` micro-batches, of which this is number `part`.
     """
 
     count: int
@@ -88,6 +89,13 @@ class Turn:
     mean: Callable[[Tensor], Tensor] = lambda value: value
     rows: int = 1
     gather: Callable[[Tensor], Tensor] = lambda value: value
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def seen(self) -> int:
+        """Micro-batches that this player has seen before: a running mean of all gives this one 1 / (seen + 1)."""
+        return self.count * self.parts + self.part
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ class Session:
             first = (rank * count + micro) * size
             part = batch[first : first + size].to(self.processes.device)
             with autocast(self.precision, self.processes.device):
-                loss = player.loss(part, turn)
+                loss = player.loss(part, replace(turn, part=micro, parts=count))
             (loss.value.float() * (self.scale / count)).backward()
             for name, value in figures_of(loss).items():
                 totals[name] = totals.get(name, 0.0) + value / count

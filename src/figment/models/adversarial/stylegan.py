@@ -110,7 +110,7 @@ class StyleGAN(Game, HasSampling):
         w = self.styles(batch[: max(1, len(batch) // 2)])
         lengths = path_lengths(self.painted(w), w)
         mean = turn.mean(lengths.detach().mean())
-        self.length.copy_(self.length.lerp(mean, 0.01) if turn.count else mean)
+        self.length.copy_(self.length.lerp(mean, 0.01) if turn.seen else mean)
         penalty = (lengths - self.length).square().mean()
         value = loss.value + self.EVERY * self.config.path_length * penalty
         return replace(loss, value=value, parts={**loss.parts, "path_length": mean})

@@ -152,7 +152,7 @@ class Autoencoder(Model, Learns, CanEncode, CanDecode):
             variance = (z - z.mean(0)).square().mean() + 1e-12
             norm = jacobian_norm_estimate(z, x).mean() / variance
         with torch.no_grad():
-            rate = max(0.05, 1 / (turn.count + 1))
+            rate = max(0.05, 1 / (turn.seen + 1))
             self.scale.lerp_(turn.mean(variance.detach()).sqrt(), rate)
         return z / self.scale, norm
 

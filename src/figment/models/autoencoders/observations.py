@@ -104,7 +104,7 @@ class Gaussian(Observation):
     def fit(self, x: Tensor, y: Tensor, turn: Turn, weights: Tensor | float = 1.0) -> None:
         if self.learned:
             error = (weights * squared_error(x, y)).mean() / x[0].numel()
-            rate = max(0.1, 1 / (turn.count + 1))
+            rate = max(0.1, 1 / (turn.seen + 1))
             self.variance.lerp_(turn.mean(error), rate).clamp_(min=LEAST_VARIANCE)
 
 

@@ -134,11 +134,18 @@ class LatentDiffusion(Model, Learns, HasSampling, Coded):
         with torch.no_grad():
             z = self.first.encode(batch.x, {})  # type: ignore[operator]
             if turn.count == 0:
-                mean = turn.mean(z.mean((0, 2, 3), keepdim=True)[0])
-                self.mean.copy_(mean)
-                variance = turn.mean((z - mean).square().mean((0, 2, 3), keepdim=True)[0])
-                self.spread.copy_(torch.where(variance > 0, variance, 1.0).sqrt())  # of one number there is none
+                self._standardise(z, turn)
         return self.denoiser.loss(replace(batch, x=(z - self.mean) / self.spread), turn)
+
+    def _standardise(self, z: Tensor, turn: Turn) -> None:
+        """Mean and spread of codes `(B, c, h, w)` and of those that this turn has seen before them: by and by, of all
+        the codes of the batch."""
+        share = 1 / (turn.part + 1)
+        mean = turn.mean(z.mean((0, 2, 3), keepdim=True)[0])
+        variance = turn.mean((z - mean).square().mean((0, 2, 3), keepdim=True)[0])
+        variance = self.spread.square().lerp(variance, share) + share * (1 - share) * (mean - self.mean).square()
+        self.mean.lerp_(mean, share)
+        self.spread.copy_(torch.where(variance > 0, variance, 1.0).sqrt())  # of one number there is none
 
     def to_codes(self, x: Tensor) -> Tensor:
         return (self.first.encode(x, {}) - self.mean) / self.spread  # type: ignore[operator]

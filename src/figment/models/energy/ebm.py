@@ -147,7 +147,7 @@ class EBM(Model, Learns, HasEnergy, HasSampling):
             noise = self.network(self.config.reach * torch.randn_like(x), label)
             wrong = F.softplus(-real / self.config.temperature) + F.softplus(noise / self.config.temperature)
             return Loss(wrong.mean(), {"told": (real > 0).float().mean()})
-        walked = self.network(*self._walk(len(batch), turn.count))
+        walked = self.network(*self._walk(len(batch), turn.seen))
         size = (real.square().mean() + walked.square().mean()) / 2
         gap = walked.mean() - real.mean()
         return Loss(gap + self.config.regularise * size, {"gap": gap.detach(), "size": size.detach().sqrt()})

@@ -190,10 +190,10 @@ class RBM(Model, Learns, EstimatesLogProb, HasSampling):
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         v = self.visible(batch.x)
         if turn.count < COUNTED:
-            self._centre(turn.mean(v.mean(0)), turn.count)
+            self._centre(turn.mean(v.mean(0)), turn.seen)
         c = self.spec.nulled(batch.c, torch.rand(len(v), device=v.device) < self.config.drop_label)
         y = self.spec.labels(c, len(v), v.device)
-        data, model = self.free_energy(v, y).mean(), self.free_energy(*self._fantasies(v, y, turn.count)).mean()
+        data, model = self.free_energy(v, y).mean(), self.free_energy(*self._fantasies(v, y, turn.seen)).mean()
         parts = {"energy": data.detach(), "gap": (data - model).detach()}
         if self.log_variance is not None:
             parts["sigma"] = self.variance.detach().mean().sqrt()

@@ -53,7 +53,7 @@ class Palette(nn.Module):
         """Takes a batch's colours into the shares, which are means over all batches."""
         index, weight = self.corners(chroma)
         found = torch.zeros_like(self.share).index_add(0, index.flatten(), weight.flatten()) / weight.sum()
-        self.share.lerp_(turn.mean(found), 1 / (turn.count + 1))
+        self.share.lerp_(turn.mean(found), 1 / (turn.seen + 1))
 
     def surprise(self, logits: Tensor, chroma: Tensor) -> Tensor:
         """-E log p `()` of colours `(B, 2, H, W)`, each standing for the four around it, by logits `(B, K, H, W)`."""
