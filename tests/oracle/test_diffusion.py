@@ -479,7 +479,20 @@ def test_a_learned_variance_bounds_more_tightly_than_either_fixed_one():
     later = model.transition(t.clamp(min=0.1), torch.zeros(3, 2)).beta_tilde
     for share, expected in ((0.0, torch.maximum(at.beta_tilde, later * (t[:, None] < 0.1))), (1.0, at.beta)):
         found = at.between_betas(torch.full((3, 1), share), later)
-        torch.testing.assert_close(at.variance("learned", found), expected, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(at.variance("learned", found).double(), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_a_step_takes_no_float64_on_the_device():
+    """There it is of the type of x, and still exact where the variance is nearly the right one."""
+    at = transition(path("linear"), torch.full((2, 1), 0.5, dtype=torch.float64))
+    there = torch.zeros(2, 3, device="meta")
+    found = at.divergence(there, there, at.variance("learned", there))
+    assert (found.dtype, found.device.type, found.shape) == (torch.float32, "meta", (2,))
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for off in (1e-4, 1e-2, 1.0, 1e2):
+        variance, mean = at.beta_tilde * (1 + off), x + 0.1 * off
+        exact, short = (at.divergence(x.to(kind), mean.to(kind), variance) for kind in (torch.float64, torch.float32))
+        torch.testing.assert_close(short.double(), exact, rtol=5e-3, atol=1e-9)
 
 
 def test_a_variance_that_was_not_learned_cannot_be_drawn_with():

@@ -201,7 +201,7 @@ def _evaluated(
             x = converted(batch.x, dataset.spec, model.spec)
             x = x + (torch.rand_like(x) - 0.5) * (2 / 255) if spread else x
             c = {key: batch.c[key].to(model.device) for key in known}
-            parts.append(log_density(x.to(model.device), c).double().cpu())
+            parts.append(log_density(x.to(model.device), c).cpu().double())
             advance(len(batch))
     return torch.cat(parts)
 

@@ -39,7 +39,7 @@ def chain_terms(
             yield step.divergence(x, found.mean, step.variance(spread, found.variance))
         else:
             known = found if spread == "learned" else Denoised(found.mean)
-            yield -decoded(value, x, known, sigma / alpha).double()
+            yield -decoded(value, x, known, sigma / alpha)
     last = levels[-1]
-    squares = last.alpha**2 * x.double().flatten(1).square().sum(1)
+    squares = last.alpha**2 * x.flatten(1).square().sum(1)
     yield (squares + x[0].numel() * (last.sigma**2 - 1 - 2 * math.log(last.sigma))) / 2

@@ -270,7 +270,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
     def transition(self, t: Tensor, x: Tensor) -> Transition:
         """The rates at t and at the step of the chain before it, to multiply x with."""
         if self.prediction.name == "mu" or self.config.variance == "learned":
-            t = t.to(torch.float32 if t.device.type == "mps" else torch.float64)  # a step's beta is a small difference
+            t = t.cpu().double()  # a step's beta is a small difference
         times = (t, (t - 1 / self.config.steps).clamp(min=0))
         rates = (rate(time) for time in times for rate in (self.schedule.alpha, self.schedule.sigma))
         return Transition(*(rate.view(-1, *[1] * (x.ndim - 1)) for rate in rates))

@@ -18,8 +18,9 @@ class Transition:
     """q(x_s | x_t, x) = N(`share` x_t + `weight` x, beta_tilde), s < t; `beta` is the variance of x_t given x_s.
 
     beta = sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2, beta_tilde = beta sigma_s^2 / sigma_t^2, weight = alpha_s beta /
-    sigma_t^2, share = alpha_t sigma_s^2 / (alpha_s sigma_t^2). Rates are numbers, or tensors that broadcast against x.
-    Ho et al., "Denoising diffusion probabilistic models" (2020), eq. 7.
+    sigma_t^2, share = alpha_t sigma_s^2 / (alpha_s sigma_t^2). Rates are numbers, or tensors that broadcast against x;
+    where small differences count, float64 on the CPU, since not every device has such a type. Ho et al., "Denoising
+    diffusion probabilistic models" (2020), eq. 7.
     """
 
     alpha: Any
@@ -59,7 +60,7 @@ class Transition:
                 raise UsageError(
                     "variance=learned: this model has learned none. Take beta-tilde or beta, or leave it out."
                 )
-            return self.beta_tilde + self.weight**2 * found
+            return _like(self.beta_tilde, found) + _like(self.weight**2, found) * found
         return self.beta if spread == "beta" else self.beta_tilde
 
     def between_betas(self, share: Tensor, least: Tensor) -> Tensor:
@@ -73,8 +74,15 @@ class Transition:
         return (least / unit).to(share) * above + ((least - self.beta_tilde) / unit).to(share)
 
     def divergence(self, x: Tensor, mean: Tensor, variance: Any) -> Tensor:
-        """KL(q(x_s | x_t, x) || N(the same with `mean` for x, variance)) `(B,)` nats."""
-        squares = (self.weight * (x - mean)).double().square()
-        given, exact = (torch.as_tensor(v, dtype=torch.float64) for v in (variance, self.beta_tilde))
-        logs = given.log() - exact.clamp(min=1e-30).log()
-        return ((squares / given + exact / given - 1 + logs) / 2).flatten(1).sum(1)
+        """KL(q(x_s | x_t, x) || N(the same with `mean` for x, variance)) `(B,)` nats, exact also in float32 where the
+        variance is nearly beta_tilde."""
+        given, exact = _like(variance, x), _like(self.beta_tilde, x)
+        above = given - exact
+        logs = (above / exact.clamp(min=1e-30)).log1p()
+        squares = (_like(self.weight, x) * (x - mean)).square()
+        return (((squares - above) / given + logs) / 2).flatten(1).sum(1)
+
+
+def _like(rate: Any, x: Tensor) -> Tensor:
+    """A rate as a tensor to multiply x with."""
+    return (rate if isinstance(rate, Tensor) else torch.tensor(rate, dtype=torch.float64)).to(x)
