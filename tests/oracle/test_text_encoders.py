@@ -69,9 +69,21 @@ def test_a_model_listens_to_a_borrowed_encoder(folder: Path) -> None:
     torch.testing.assert_close(again.prepared(c)["text"], vectors)
 
 
+def test_the_folder_is_found_from_everywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    model = built(folder.name)
+    monkeypatch.chdir("/")
+    again = DiffusionConfig.model_validate(model.config.model_dump(mode="json")).build(spec()).eval()
+    again.load_state_dict(model.state_dict())
+    assert model.config.encoder == str(folder)
+    folder.rename(folder.with_name(f"{folder.name}-elsewhere"))
+    with pytest.raises(UsageError, match=f"{folder}: there is no such folder. A model that was trained with it"):
+        model.config.build(spec())
+
+
 def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Hugging Face text encoder can be read there"):
-        built(tmp_path / "none")
+        built(tmp_path)
 
 
 def test_pickled_weights_are_not_read(folder: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import pydantic
 
@@ -11,6 +12,7 @@ from figment import registry
 from figment.core.errors import UsageError, did_you_mean
 
 Size = Literal["tiny", "small", "base", "large"]
+Place = Annotated[str, pydantic.AfterValidator(lambda path: str(Path(path).absolute()))]  # the same from any folder
 C = TypeVar("C", bound="Config")
 
 
@@ -58,6 +60,11 @@ class Kinded(Config):
         if not isinstance(kind, str):
             raise UsageError(f"a {cls.group} needs a 'kind'. {did_you_mean('', registry.kinds(cls.group))}")
         return parse(registry.load(cls.group, kind), value)
+
+
+def is_folder(place: str) -> bool:
+    """Whether there is such a folder."""
+    return Path(place).is_dir()
 
 
 def parse(config: type[C], value: Mapping[str, Any]) -> C:

@@ -11,7 +11,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from figment.core.config import Config
+from figment.core.config import Config, Place
 from figment.core.data import Batch, Image, Latent, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import (
@@ -87,7 +87,7 @@ class DiffusionConfig(ModelConfig):
         "auto", description="what it is told of x: labels or captions (auto: labels where the data has some)"
     )
     network: Literal["unet", "dit"] = pydantic.Field("unet", description="of pictures; dit: a transformer of patches")
-    encoder: str | None = pydantic.Field(
+    encoder: Place | None = pydantic.Field(
         None, description="captions are read by this folder's Hugging Face encoder (None: one trained along)"
     )
     schedule: ScheduleName = pydantic.Field("straight", description="how signal gives way to noise")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from figment.core.config import is_folder
 from figment.core.errors import UsageError
 from figment.core.text import Tokens
 from figment.nn.text import TextEncoder
@@ -78,6 +79,10 @@ def _opened(folder: str) -> tuple[Any, Any]:
         transformers = import_module("transformers")
     except ImportError:
         raise UsageError("model.encoder needs transformers: pip install 'figment[text]'") from None
+    if not is_folder(folder):
+        raise UsageError(
+            f"model.encoder={folder}: there is no such folder. A model that was trained with it needs it to be there."
+        )
     try:
         safely: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safely)
