@@ -38,6 +38,7 @@ from figment.core.session import Session
 from figment.core.stages import TwoStageConfig
 from figment.core.training import Event, training
 from figment.evaluate.symptoms import symptoms
+from figment.kernels import compiled
 from figment.pictures import picture, save_png
 from figment.planning import default_folder, differences, plan
 from figment.use import draw, load, reconstruct
@@ -132,8 +133,8 @@ def _attempt(
 ) -> Ailing | None:
     """Trains to the end; or, with `remedy`, until a sign that other settings cure, which is returned."""
     model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
+    surroundings = folder.path / "env.json"
     if processes.first:  # from here on it has begun, and its name is taken
-        surroundings = folder.path / "env.json"
         if surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
             say("warning: the data has changed since this run began; it goes on with what there is now.")
         write_json(surroundings, environment(processes, run, dataset))
@@ -148,6 +149,8 @@ def _attempt(
         changes = " ".join(f"{key}={value}" for key, value in ailing.settings.items())
         say(f"remedy: {ailing.sign.name}: starting anew with {changes}")
         return ailing
+    if processes.first:  # now it is known what it computed with
+        write_json(surroundings, environment(processes, run, dataset))
     return None
 
 
@@ -259,6 +262,7 @@ def environment(processes: Processes, run: Run, dataset: Dataset) -> dict[str, A
         "processor": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "kernels": compiled.in_use(),
         "device": str(processes.device),
         "processes": processes.count,
         "precision": resolve_precision(run.training.precision, processes.device, pictures),

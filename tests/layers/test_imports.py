@@ -39,6 +39,7 @@ MAY = {
         "core",
         "data",
         "evaluate.symptoms",  # which knows nothing of it
+        "kernels",
         "planning",
         "pictures",
         "translations",

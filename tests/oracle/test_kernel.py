@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import short
+from figment import workbench
+from figment.core.run import read_json
 from figment.kernels import attention, compiled, tokens
 from figment.kernels import normalisation as kernel
 from figment.nn.dit import DiT, JointAttention
@@ -232,14 +236,20 @@ def test_without_it_all_goes_on(switch: dict[str, Any], monkeypatch: pytest.Monk
     monkeypatch.setenv("FIGMENT_CACHE", str(tmp_path))
     for name, value in switch.items():
         monkeypatch.setenv(name, value)
-    compiled.library.cache_clear()
-    try:
-        norm, x, modulation = case(False, torch.float32)
-        h = torch.randn(2, 5, 12).bfloat16()
-        assert not (kernel.usable(x) or tokens.usable(h) or attention.usable(h, 2))
-        assert norm(x, modulation).isfinite().all()
-        with torch.autocast("cpu", torch.bfloat16):
-            assert JointAttention(12, 2)(tokens.gelu(h, torch.nn.Linear(12, 12))).isfinite().all()
-    finally:
-        monkeypatch.undo()
-        compiled.library.cache_clear()
+    monkeypatch.setattr(compiled, "FOUND", {})
+    norm, x, modulation = case(False, torch.float32)
+    h = torch.randn(2, 5, 12).bfloat16()
+    assert not (kernel.usable(x) or tokens.usable(h) or attention.usable(h, 2))
+    assert norm(x, modulation).isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert JointAttention(12, 2)(tokens.gelu(h, torch.nn.Linear(12, 12))).isfinite().all()
+    assert compiled.in_use() == []
+
+
+@needs_compiler
+def test_a_run_tells_the_kernels_that_it_computed_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for switch, used in (("1", True), ("0", False)):
+        monkeypatch.setattr(compiled, "FOUND", {})
+        monkeypatch.setenv("FIGMENT_KERNEL", switch)
+        folder = workbench.execute(short.plan("diffusion", "digits", 1), tmp_path / switch)
+        assert ("normalisation" in read_json(folder.path / "env.json")["kernels"]) == used

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ SHARED = PLACE / "numbers.h"
 FLAGS = ["-O3", "-march=native", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-shared", "-fPIC"]
 SECONDS = 120  # a compiler may take, at most
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+FOUND: dict[str, ctypes.CDLL | None] = {}  # what was asked for so far
 
 
 def plain(x: Tensor) -> bool:
@@ -28,12 +28,22 @@ def plain(x: Tensor) -> bool:
     return type(x) is Tensor and x.device.type == "cpu" and x.dtype in NAMES and x.numel() > 0 and not traced
 
 
-@cache
 def library(name: str) -> ctypes.CDLL | None:
     """`name`.cpp, from the user's cache or compiled into it; None without a compiler, or where it fails.
 
     `FIGMENT_KERNEL=0` turns it off. It shares torch's threads, since both ask for the same OpenMP library.
     """
+    if name not in FOUND:
+        FOUND[name] = _opened(name)
+    return FOUND[name]
+
+
+def in_use() -> list[str]:
+    """The kernels that this process has computed with."""
+    return sorted(name for name, found in FOUND.items() if found is not None)
+
+
+def _opened(name: str) -> ctypes.CDLL | None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if os.environ.get("FIGMENT_KERNEL") == "0" or not compiler:
         return None
