@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from figment import planning
+from figment import planning, workbench
 from figment.core.alarms import from_log, remedy
+from figment.core.processes import Processes
+from figment.core.run import RunFolder, write_json
+from figment.core.session import Session
 from figment.core.signs import LINES
-from figment.evaluate.diagnosis import held, page
+from figment.evaluate.diagnosis import diagnose, held, page
 
 HEALTHY = [{"loss": 1 / (i + 1), "gradient_norm": 1.0} for i in range(LINES)]
 GAME = [
@@ -198,3 +201,17 @@ def test_a_diagnosis_says_when_a_sign_held() -> None:
     ((sign, (first, last)),) = held(log, 1.0)
     assert sign.name == "discriminator wins"
     assert 10 * 3 * LINES < first < last < 10 * 6 * LINES
+
+
+def test_a_strength_that_was_found_for_the_data_is_what_a_remedy_changes(tmp_path: Path) -> None:
+    """Told of a run that has not published anything, and while it learns."""
+    run = planning.plan("gan", "digits", overrides={"training.steps": 100})
+    assert run.model.gamma is None  # type: ignore[attr-defined]
+    folder = RunFolder(tmp_path)
+    write_json(folder.run, run.model_dump(mode="json"))
+    for step, line in enumerate(game(discriminator__accuracy=1.0) * 3, 1):
+        folder.append_metrics({"step": step, "seconds": step, **line, "discriminator.coverage": 0.1})
+    (settings,) = (f["settings"] for f in diagnose(folder)["findings"] if f["name"] == "discriminator wins")
+    dataset = run.data.build()
+    session = Session(run, dataset, workbench.build(run, dataset), Processes("cpu"))
+    assert settings == remedy("discriminator wins", session.fitted()) == {"model.gamma": pytest.approx(1.2)}

@@ -243,8 +243,8 @@ def not_finite(error: str) -> Sign:
 
 
 def remedy(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that cure a sign of this name in a run (as plain nested values): the first of its remedies whose
-    settings the run has, with other values. Empty where there is none."""
+    """The settings that cure a sign of this name in a run (as plain nested values, the model's fitted to the data): the
+    first of its remedies whose settings the run has, with other values. Empty where there is none."""
     for settings in SIGNS[name].remedies:
         there = {key: value for key, value in _leaves(run) if key in settings}
         if any(callable(settings[key]) and value is None for key, value in there.items()):

@@ -78,6 +78,10 @@ class Session:
                 f"{run.training.accumulate} micro-batches: make it a multiple of {shares}."
             )
 
+    def fitted(self) -> dict[str, Any]:
+        """The run as plain values, its model's with the sizes and strengths that were found for the data."""
+        return self.run.model_copy(update={"model": self.model.config}).model_dump(mode="json")
+
     # -- time -----------------------------------------------------------------------------------------------------
 
     def progress(self, seconds: float) -> float:

@@ -209,7 +209,7 @@ class Loop:
         yield event
         for sign in signs:
             yield Note(f"warning: {sign}")
-            if self.cures and (cure := alarms.remedy(sign.name, session.run.model_dump(mode="json"))):
+            if self.cures and (cure := alarms.remedy(sign.name, session.fitted())):
                 raise alarms.Ailing(sign, cure, clock.step, seconds)
 
     def _write(self, head: Mapping[str, float], parts: Mapping[str, float], progress: float) -> list[alarms.Sign]:
@@ -337,7 +337,7 @@ class Loop:
 
     def _give_up(self, error: Diverged) -> None:
         """Raises Ailing where remedies are wanted and there is one: going back was of no use."""
-        if self.cures and (cure := alarms.remedy("NaN", self.session.run.model_dump(mode="json"))):
+        if self.cures and (cure := alarms.remedy("NaN", self.session.fitted())):
             clock = self.session.clock
             raise alarms.Ailing(alarms.not_finite(str(error)), cure, clock.step, clock.seconds) from error
 

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from figment.core.alarms import SIGNS, Sign, from_log, not_finite, remedy
-from figment.core.errors import DataError, UsageError
-from figment.core.run import RunFolder, read_json
+from figment.core.errors import DataError, FigmentError, UsageError
+from figment.core.run import Run, RunFolder, read_json
 from figment.use import load
-from figment.workbench import preview
+from figment.workbench import build, preview
 
 Steps = tuple[int, int]
 HEAD = """# What goes wrong, how it shows, and what to do
@@ -40,7 +40,8 @@ def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
     `remedies` are those the run was given already. Raises UsageError where nothing has been logged.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    value, status, lines = folder.read_run().model_dump(mode="json"), folder.read_status(), folder.read_metrics()
+    own, status, lines = folder.read_run(), folder.read_status(), folder.read_metrics()
+    value = own.model_dump(mode="json")
     stopped = list(_stopped(folder, status))
     if not lines and not stopped and status.get("state") != "done":
         raise UsageError(f"{folder.path} has logged nothing yet: wait for a line of its log, metrics.jsonl.")
@@ -49,6 +50,7 @@ def diagnose(run: str | Path | RunFolder) -> dict[str, Any]:
     found = {sign.name: (sign, steps) for sign, steps in held(_looked_at(folder, lines), progress)}
     for sign in (*stopped, *_measured(folder)):
         found.setdefault(sign.name, (sign, None))
+    value = _fitted(folder, own) if found else value
     findings = [
         {"name": name, "cause": sign.cause, "advice": sign.advice, "settings": remedy(name, value)}
         | ({"first": steps[0], "last": steps[1]} if steps else {})
@@ -107,6 +109,18 @@ def _looked_at(folder: RunFolder, lines: list[dict[str, Any]]) -> list[dict[str,
         return lines
     with TemporaryDirectory() as path:
         return [*lines[:-1], lines[-1] | preview(dataset, load(folder.path), Path(path) / "drawn.png")]
+
+
+def _fitted(folder: RunFolder, run: Run) -> dict[str, Any]:
+    """The run as plain values, its model's with the sizes and strengths that were found for the data: as published, or,
+    where its data is still there, as it would be built."""
+    if folder.model.exists():
+        return {**run.model_dump(mode="json"), "model": read_json(folder.model / "config.json")["model"]}
+    try:
+        model = build(run, run.data.build()).config
+    except FigmentError:
+        model = run.model
+    return run.model_copy(update={"model": model}).model_dump(mode="json")
 
 
 def _progress(run: Mapping[str, Any], line: Mapping[str, Any]) -> float:
