@@ -13,6 +13,7 @@ import short
 from figment import samples, use, workbench
 from figment.core.data import Classes, Image, Spec
 from figment.core.errors import FigmentError, UsageError
+from figment.core.model import HasDirections
 from figment.core.run import read_json
 from figment.interchange import diffusers as ours
 from figment.interchange import hub, onnx
@@ -128,15 +129,26 @@ def test_another_runtime_computes_the_same(kind: str, graphs: list[str], tmp_pat
     made = use.load(workbench.execute(short.plan(kind, "digits"), tmp_path / "run").path)
     assert [path.stem for path in onnx.write(made, tmp_path / "graphs")] == graphs
     about = read_json(tmp_path / "graphs" / "graphs.json")
-    for graph in onnx.GRAPHS:
-        if graph.name in graphs:
-            inputs = {name: torch.cat([value, value, value[:1]]) for name, value in graph.inputs(made).items()}
-            inputs = {name: torch.rand_like(v) if v.is_floating_point() else v for name, v in inputs.items()}
-            assert list(about["graphs"][graph.name]["inputs"]) == list(inputs)
-            session = runtime.InferenceSession(tmp_path / "graphs" / f"{graph.name}.onnx")
-            (got,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-            with torch.no_grad():
-                torch.testing.assert_close(torch.from_numpy(got), graph.call(made, inputs), rtol=1e-4, atol=1e-5)
+    for graph in onnx.graphs(made):
+        inputs = {name: torch.cat([value, value, value[:1]]) for name, value in graph.inputs(made).items()}
+        inputs = {name: torch.rand_like(v) if v.is_floating_point() else v for name, v in inputs.items()}
+        assert list(about["graphs"][graph.name]["inputs"]) == list(inputs)
+        session = runtime.InferenceSession(tmp_path / "graphs" / f"{graph.name}.onnx")
+        (got,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(got), graph.call(made, inputs), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_both_ways_of_a_model_that_goes_both_have_a_graph() -> None:
+    run = short.plan("cyclegan", "faces:glasses", **{"data.count": 40, "data.size": 16})
+    model = workbench.build(run, run.data.build()).eval()
+    assert isinstance(model, HasDirections)
+    graphs = onnx.graphs(model)
+    assert [graph.name for graph in graphs] == ["translate-A-to-B", "translate-B-to-A"]
+    for graph, way in zip(graphs, model.directions):
+        source = graph.inputs(model)["source"].uniform_(-1, 1)
+        torch.testing.assert_close(graph.call(model, {"source": source}), model.translate(source, way))
 
 
 def test_what_onnx_has_no_word_for_is_told(tmp_path: Path) -> None:

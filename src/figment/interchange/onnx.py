@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from figment.core.errors import UsageError
-from figment.core.model import CanClassify, CanDecode, CanDenoise, CanEncode, CanTranslate, HasPrior, Model
+from figment.core.model import (
+    CanClassify,
+    CanDecode,
+    CanDenoise,
+    CanEncode,
+    CanTranslate,
+    HasDirections,
+    HasPrior,
+    Model,
+)
 from figment.core.noise import Noise
 from figment.core.run import write_json
 
@@ -57,6 +67,17 @@ def _c(model: Model, given: Mapping[str, Tensor]) -> Inputs:
     return {key: given[key] for key in model.spec.c}
 
 
+def _translation(name: str, way: Callable[[Any], CanTranslate]) -> Graph:
+    """What a model, or a way of it, makes of pictures."""
+    return Graph(
+        CanTranslate,
+        name,
+        "x",
+        lambda model: {"source": torch.zeros(EXAMPLES, *way(model).source.shape)},
+        lambda model, given: way(model).translate(given["source"]),
+    )
+
+
 GRAPHS = (
     Graph(CanEncode, "encode", "z", _x, lambda model, given: model.encode(given["x"], _c(model, given))),
     Graph(CanDecode, "decode", "x", _z, lambda model, given: model.decode(given["z"], _c(model, given))),
@@ -67,13 +88,7 @@ GRAPHS = (
         lambda model: {"x_t": (given := _x(model)).pop("x"), "t": torch.full((EXAMPLES,), 0.5), **given},
         lambda model, given: model.denoise(given["x_t"], given["t"], _c(model, given)).mean,
     ),
-    Graph(
-        CanTranslate,
-        "translate",
-        "x",
-        lambda model: {"source": torch.zeros(EXAMPLES, *model.source.shape)},
-        lambda model, given: model.translate(given["source"]),
-    ),
+    _translation("translate", lambda model: model),
     Graph(
         CanClassify,
         "classify",
@@ -82,6 +97,15 @@ GRAPHS = (
         lambda model, given: model.class_log_prob(given["x"]),
     ),
 )
+
+
+def graphs(model: Model) -> list[Graph]:
+    """What a model is able to; of one that goes both ways, each by itself."""
+    able = [graph for graph in GRAPHS if isinstance(model, graph.ability)]
+    if not isinstance(model, HasDirections):
+        return able
+    ways = [_translation(f"translate-{way}", methodcaller("towards", way)) for way in model.directions]
+    return [*(graph for graph in able if graph.ability is not CanTranslate), *ways]
 
 
 class _Function(nn.Module):
@@ -94,13 +118,14 @@ class _Function(nn.Module):
 
 
 def write(model: Model, folder: str | Path) -> list[Path]:
-    """Writes `NAME.onnx` for each of encode, decode, denoise, translate and classify that a model is able to, and
-    `graphs.json`; returns the graphs. Their first dimension is free: as many examples as one likes.
+    """Writes `NAME.onnx` for each of encode, decode, denoise, translate (both ways, where there are two) and classify
+    that a model is able to, and `graphs.json`; returns the graphs. Their first dimension is free: as many examples as
+    one likes.
 
     Raises UsageError where a model can none of these, and where ONNX cannot say what it does.
     """
     folder, model = Path(folder), model.eval().float()
-    able = [graph for graph in GRAPHS if isinstance(model, graph.ability)]
+    able = graphs(model)
     if not able:
         does = ", ".join(graph.name for graph in GRAPHS)
         raise UsageError(f"'{model.config.kind}' has no graph to write: none of {does} is what it does.")
