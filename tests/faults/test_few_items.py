@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from typer.testing import CliRunner
 
 from figment import planning, workbench
 from figment.core.errors import UsageError
 from figment.core.run import RunFolder
+from figment.evaluate import distillation
 from figment.evaluate.bayes import classify
 from figment.evaluate.report import evaluate
 from figment.explorer.scene import Scene, explore
+from figment.lessons import teach
 
 
 def written(folder: Path, train: int, test: int, levels: int = 256) -> Path:
@@ -73,3 +76,25 @@ def test_bayes_rule_names_what_a_model_lacks_however_little_is_held_out(tmp_path
 def test_equal_codes_make_no_map(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one and the same code"):
         explore(Scene(trained("ppca", tmp_path, 4, levels=1).path), "map")
+
+
+def test_a_table_has_a_dash_for_what_few_held_out_items_cannot_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import figment.cli.distill  # noqa: F401 - adds its command
+    from figment.cli.commands import app
+
+    monkeypatch.setattr(distillation, "speed", lambda *_: {"samples_per_second": 1.0, "batch": 50})
+    monkeypatch.chdir(tmp_path)
+    trained("diffusion", tmp_path, 3).path.rename("diffusion")  # also the name of a kind
+    words = ["distill", "diffusion", "--steps", "2", "-n", "50", "model.size=tiny", "training.batch=4"]
+    done = CliRunner().invoke(app, [*words, "training.previews=0", "--evaluations", "2"])
+    assert [line.split()[-4:-2] for line in done.stdout.splitlines()[1:-1]] == [["-", "-"]] * 5
+    said = [line for line in done.stderr.splitlines() if line.startswith("distilled in")]
+    assert said == ["distilled in 2 evaluations", "distilled in 1 evaluation"]
+    assert not (tmp_path / "diffusion-distilled" / "first").exists(), "the run is the teacher"
+
+
+def test_a_lesson_wants_something_to_measure(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="lesson distillation measures on held-out items, and data has 3: more than 5"):
+        teach("distillation", tmp_path / "out", str(written(tmp_path / "data", 20, 3)))

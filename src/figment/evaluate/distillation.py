@@ -49,7 +49,11 @@ def distill(
     teacher, say = RunFolder(run), announce or (lambda line: None)
     value = teacher.read_run()
     folder = Path(out or f"{teacher.path if teacher.path.name else teacher.path.resolve()}-distilled")
-    settings: dict[str, Any] = {"model.first": str(run), "model.evaluations": evaluations, **(overrides or {})}
+    settings: dict[str, Any] = {
+        "model.first": str(teacher.path.absolute()),
+        "model.evaluations": evaluations,
+        **(overrides or {}),
+    }
     settings |= {"training.steps": steps} if steps else {"training.minutes": minutes or MINUTES}
     dataset = value.data.build()
     net, n = features_for(dataset, features), n or min(max(len(dataset.held_out), 1000), 5000)
@@ -92,7 +96,7 @@ def row(
     options = {**(guided or {}), **({} if count is None else {"steps": count})}
     assert isinstance(model, HasSampling)
     spent = with_sampling(model, options).evaluations
-    say(f"{model.config.kind} in {spent} evaluations")
+    say(f"{model.config.kind} in {spent} evaluation{'s' * (spent != 1)}")
     fast = speed(model, options)
     x, c = draw(model, n, seed=seed, options=options, batch=fast["batch"])
     found = measure(x, dataset, net, c.get("label"))

@@ -32,7 +32,7 @@ def render(report: Mapping[str, Any], folder: Path) -> str:
         "policy": f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'",
         "style": style,
         "script": script,
-        "title": escape(f"{data['name']}: {len(rows)} models"),
+        "title": escape(f"{data['name']}: {len(rows)} model{'s' * (len(rows) != 1)}"),
         "headline": f"{_count(len(rows))} to learn <em>{escape(data['name'])}</em>",
         "verdict": escape(verdict(rows)),
         "facts": _definitions(_facts(report), "div"),
@@ -191,6 +191,8 @@ def _reason(column: Column, row: Row) -> str:
         return "Not measured: training or measuring stopped with an error, given with the samples."
     if column.block == "likelihood" and row.get("quality"):
         return "It draws samples but assigns no probability to a given item (an implicit density)."
+    if column.block in ("quality", "diversity", "memorisation") and row.get("quality"):
+        return "Not measured: too few items are held out for it."
     if column.block:
         return "It has no density and draws no samples, so there is nothing to measure (a plain autoencoder)."
     return "Not recorded."

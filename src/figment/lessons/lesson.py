@@ -17,6 +17,7 @@ from figment.core.data import Batch, Dataset, Image, Split
 from figment.core.errors import UsageError
 from figment.core.noise import Noise
 from figment.data import parse
+from figment.evaluate.prdc import NEIGHBOURS
 from figment.evaluate.report import reconstruction
 from figment.explorer.scene import Scene
 from figment.planning import plan
@@ -122,6 +123,11 @@ class Stage:
             "pairs": "image" in spec.c,
             "two kinds": "other" in spec.c,
         }
+        if (held_out := len(self.dataset.held_out)) <= NEIGHBOURS:
+            raise UsageError(
+                f"lesson {lesson.name} measures on held-out items, and {spec.name} has {held_out}: "
+                f"more than {NEIGHBOURS} are needed."
+            )
         missing = [need for need in lesson.needs if not there[need]]
         if missing:
             raise UsageError(
