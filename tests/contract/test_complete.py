@@ -61,6 +61,18 @@ def test_what_is_known_of_colours_is_shown_in_grey(tmp_path: Path) -> None:
         torch.testing.assert_close(grey(picture[None]), grey(seen[None]))
 
 
+def test_a_mask_of_another_shape_is_refused(run: Path, tmp_path: Path) -> None:
+    """It would be cropped elsewhere than the picture."""
+    PIL.Image.new("L", (9, 4), 255).save(tmp_path / "mask.png")
+    PIL.Image.new("L", (30, 20)).save(tmp_path / "wide.png")
+    for word, size in (("held:1", "8 x 8"), (str(tmp_path / "wide.png"), "30 x 20")):
+        with pytest.raises(UsageError, match=f"mask.png is 9 x 4 pixels, and {word} {size}: give a mask"):
+            rows(run, word, mask=tmp_path / "mask.png")
+    for size in ((15, 10), (8, 8)):  # the shape of the picture, or of what the model makes of it
+        PIL.Image.new("L", size, 255).save(tmp_path / "mask.png")
+        assert rows(run, str(tmp_path / "wide.png"), mask=tmp_path / "mask.png").shape == (5, 1, 8, 8)
+
+
 def test_masks_and_transparent_parts_say_the_same(run: Path, tmp_path: Path) -> None:
     opacity = np.full((8, 8), 255, np.uint8)
     opacity[5:] = 0

@@ -116,7 +116,14 @@ def _missing(scene: Scene, word: str, options: Options) -> Tensor:
     form: Image = scene.model.spec.x
     missing = torch.zeros(1, 1, form.height, form.width, device=scene.model.device)
     if options.mask is not None:
-        missing += _white(options.mask, _bytes(options.mask), scene)
+        white = _white(options.mask, _bytes(options.mask), scene)
+        given = _size(Path(word)) if Path(word).is_file() else (form.width, form.height)
+        if not any(_alike(_size(options.mask), size) for size in (given, (form.width, form.height))):
+            raise UsageError(
+                f"{options.mask} is {_by(_size(options.mask))} pixels, and {word} {_by(given)}: "
+                "give a mask of the same size, or of the same shape."
+            )
+        missing += white
     if options.erase is not None:
         half, quarter = (form.height // 2, form.width // 2), (form.height // 4, form.width // 4)
         middle = (..., slice(quarter[0], form.height - quarter[0]), slice(quarter[1], form.width - quarter[1]))
@@ -135,6 +142,21 @@ def _missing(scene: Scene, word: str, options: Options) -> Tensor:
         opacity.point(lambda value: 255 - value).save(file, "PNG")
         missing += _white(Path(word), file.getvalue(), scene)
     return missing.clamp(max=1)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture file, as it is shown."""
+    with PIL.Image.open(path) as image:
+        return ImageOps.exif_transpose(image).size
+
+
+def _alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two sizes are of one shape, but for a rounded pixel."""
+    return abs(a[0] * b[1] - a[1] * b[0]) <= max(b)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _bytes(path: Path) -> bytes:
