@@ -203,6 +203,11 @@ def test_a_diagnosis_says_when_a_sign_held() -> None:
     assert 10 * 3 * LINES < first < last < 10 * 6 * LINES
 
 
+def test_a_short_run_is_cured_by_a_shorter_one() -> None:
+    run = planning.plan("vae", "digits", overrides={"training.minutes": 0.5})
+    assert remedy("memorisation", run.model_dump(mode="json")) == {"training.minutes": 0.25}
+
+
 def test_a_strength_that_was_found_for_the_data_is_what_a_remedy_changes(tmp_path: Path) -> None:
     """Told of a run that has not published anything, and while it learns."""
     run = planning.plan("gan", "digits", overrides={"training.steps": 100})

@@ -61,7 +61,7 @@ def _tenth(value: float) -> float:
 
 
 def _half(value: float) -> float:
-    return max(value / 2, 1) if isinstance(value, float) else max(value // 2, 1)
+    return value / 2 if isinstance(value, float) else max(value // 2, 1)
 
 
 IN_PAIRS = {"model.objective": "relativistic", "model.regulariser": "r1+r2"}
