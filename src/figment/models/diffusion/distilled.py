@@ -90,7 +90,7 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     def build(self, spec: Spec) -> Distilled:
         spec = self.adapt(spec)
         config, first = self.staged(spec)
-        spec = spec.model_copy(update={"c": {key: part for key, part in spec.c.items() if key in first.spec.c}})
+        spec = spec.told_only(first.spec.c)
         if self.guidance != 1 and not spec.c:
             raise UsageError(f"model.guidance={self.guidance:g}: the teacher is told nothing of x. Leave it at 1.")
         return Distilled(config.fitted(spec), spec, first)
