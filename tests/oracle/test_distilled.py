@@ -17,6 +17,7 @@ from figment.core.errors import UsageError
 from figment.core.model import Denoised, Turn, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
+from figment.explorer.scene import Scene, explore
 from figment.models.diffusion.distilled import Distilled
 from figment.models.diffusion.walks import Walks
 from figment.planning import plan as planned
@@ -49,6 +50,14 @@ def coded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     folder = tmp_path_factory.mktemp("coded")
     data = synthetic.write(synthetic.CAPTIONED, folder)
     return workbench.execute(plan("latent-diffusion", data, 8), folder / "teacher"), data
+
+
+def test_a_student_draws_between_two_prompts(coded: Any, tmp_path: Path) -> None:
+    folder, data = coded
+    settings = {"model.first": str(folder.path), "model.evaluations": 2}
+    run = workbench.execute(plan("distilled", data, **settings), tmp_path / "student")
+    explored = explore(Scene(run.path), "interpolate", ("prompt:dim", "prompt:bright one"), {})
+    assert explored
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import methodcaller
@@ -28,6 +28,7 @@ from figment.core.model import (
     CanTranslate,
     HasDirections,
     HasPrior,
+    HasSampling,
     Model,
 )
 from figment.core.noise import Noise
@@ -40,13 +41,14 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Graph:
-    """An ability as a function of tensors: its inputs for a few examples, and what it makes of them."""
+    """An ability as a function of tensors: its inputs for a few examples, and what it makes of them and of the
+    conditions among them."""
 
     ability: type
     name: str
     output: str
     inputs: Callable[[Any], Inputs]
-    call: Callable[[Any, Inputs], Tensor]
+    call: Callable[[Any, Inputs, Inputs], Tensor]
 
 
 def _x(model: Model) -> Inputs:
@@ -63,10 +65,6 @@ def _conditions(model: Model) -> Inputs:
     return model.spec.conditions(Noise(0, range(EXAMPLES)))
 
 
-def _c(model: Model, given: Mapping[str, Tensor]) -> Inputs:
-    return {key: given[key] for key in model.spec.c}
-
-
 def _translation(name: str, way: Callable[[Any], CanTranslate]) -> Graph:
     """What a model, or a way of it, makes of pictures."""
     return Graph(
@@ -74,19 +72,19 @@ def _translation(name: str, way: Callable[[Any], CanTranslate]) -> Graph:
         name,
         "x",
         lambda model: {"source": torch.zeros(EXAMPLES, *way(model).source.shape)},
-        lambda model, given: way(model).translate(given["source"]),
+        lambda model, given, _: way(model).translate(given["source"]),
     )
 
 
 GRAPHS = (
-    Graph(CanEncode, "encode", "z", _x, lambda model, given: model.encode(given["x"], _c(model, given))),
-    Graph(CanDecode, "decode", "x", _z, lambda model, given: model.decode(given["z"], _c(model, given))),
+    Graph(CanEncode, "encode", "z", _x, lambda model, given, c: model.encode(given["x"], c)),
+    Graph(CanDecode, "decode", "x", _z, lambda model, given, c: model.decode(given["z"], c)),
     Graph(
         CanDenoise,
         "denoise",
         "denoised",
         lambda model: {"x_t": (given := _x(model)).pop("x"), "t": torch.full((EXAMPLES,), 0.5), **given},
-        lambda model, given: model.denoise(given["x_t"], given["t"], _c(model, given)).mean,
+        lambda model, given, c: model.denoise(given["x_t"], given["t"], c).mean,
     ),
     _translation("translate", lambda model: model),
     Graph(
@@ -94,7 +92,7 @@ GRAPHS = (
         "classify",
         "class_log_prob",
         lambda model: {"x": torch.zeros(EXAMPLES, *model.spec.x.shape)},
-        lambda model, given: model.class_log_prob(given["x"]),
+        lambda model, given, _: model.class_log_prob(given["x"]),
     ),
 )
 
@@ -108,13 +106,19 @@ def graphs(model: Model) -> list[Graph]:
     return [*(graph for graph in able if graph.ability is not CanTranslate), *ways]
 
 
-class _Function(nn.Module):
+class Function(nn.Module):
+    """What a model does by its usual choices; what these choose, such as steps, is settled before a graph is drawn."""
+
     def __init__(self, model: Model, graph: Graph, names: list[str]):
         super().__init__()
-        self.model, self.graph, self.names = model, graph, names
+        chosen = model.with_sampling(model.Sampling()) if isinstance(model, HasSampling) else model
+        self.model, self.does = model, chosen if isinstance(chosen, graph.ability) else model
+        self.graph, self.names = graph, names
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.graph.call(self.model, dict(zip(self.names, inputs)))
+        given = dict(zip(self.names, inputs))
+        c = {key: value for key, value in given.items() if key in self.model.spec.c}
+        return self.graph.call(self.does, given, c)
 
 
 def write(model: Model, folder: str | Path) -> list[Path]:
@@ -139,7 +143,7 @@ def write(model: Model, folder: str | Path) -> list[Path]:
 def _write(model: Model, graph: Graph, path: Path) -> dict[str, Any]:
     with torch.no_grad(), _unchecked():
         inputs = graph.inputs(model)
-        function, batch = _Function(model, graph, list(inputs)), torch.export.Dim("batch")
+        function, batch = Function(model, graph, list(inputs)), torch.export.Dim("batch")
         output = function(*inputs.values())
         try:
             with warnings.catch_warnings():

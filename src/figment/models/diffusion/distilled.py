@@ -157,6 +157,10 @@ class Distilled(Game, CanJump, HasSampling):
     def _clean(self, x_s: Tensor, s: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return self.denoiser.denoise(x_s, s, c).mean
 
+    def prepared(self, c: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The conditions as the denoiser takes them with the least work: texts as vectors, which also mix."""
+        return self.denoiser.prepared(c)
+
     def prior(self, c: Mapping[str, Tensor], noise: Noise) -> Tensor:
         """Noise of the shape of x: that which the teacher's samples of this seed start from."""
         return noise.stream("prior").normal(self.denoiser.spec.x.shape)
@@ -268,7 +272,7 @@ def denoiser_of(model: Diffusion | LatentDiffusion) -> Diffusion:
 
 def mean_of(denoiser: CanDenoise, c: Mapping[str, Tensor]) -> Denoise:
     """What a denoiser makes of x at a level."""
-    return lambda x, at: denoiser.denoise(x, x.new_full((len(x),), at.t), c)
+    return lambda x, at: denoiser.denoise(x, x.new_full(x.shape[:1], at.t), c)
 
 
 @final
@@ -287,5 +291,5 @@ class Jumped(HasPrior):
 
     def decode(self, z: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         """x from its noise z, `(B, ...)` of the shape of x, or of its codes."""
-        denoiser = self.student.denoiser
-        return self.student.pictures(integrate(ancestral(), mean_of(denoiser, denoiser.prepared(c)), z, self.path))
+        denoiser, c = self.student.denoiser, self.student.prepared(c)
+        return self.student.pictures(integrate(ancestral(), mean_of(denoiser, c), z, self.path))
