@@ -10,6 +10,7 @@ import pytest
 
 from figment import planning, workbench
 from figment.cli import main
+from figment.core.config import parse_assignments
 from figment.core.errors import UsageError
 from figment.core.run import check_name
 
@@ -176,3 +177,12 @@ def test_a_damaged_run_file_is_exit_5(tmp_path: Path, capsys, monkeypatch) -> No
             main()
         assert caught.value.code == 5
         assert "run.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1,2", [1, 2]), ("0.2,8e-1", [0.2, 0.8]), ("[1,2]", [1, 2]), ("3", 3), ("red, blue", "red, blue"), ("", ""),
+     ("1,", "1,"), ("true,1", "true,1")],
+)  # fmt: skip
+def test_numbers_with_commas_are_several_numbers(text: str, value: object) -> None:
+    assert parse_assignments([f"key={text}"]) == {"key": value}

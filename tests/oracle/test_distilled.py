@@ -214,6 +214,13 @@ def test_an_energy_score_is_refused_before_a_teacher_is_trained() -> None:
         planned("distilled", "digits", overrides={"model.spread": 1})
 
 
+def test_guidance_is_taught_not_chosen(taught: Any) -> None:
+    folder, data = taught
+    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
+    with pytest.raises(UsageError, match=r"figment distill RUN model\.guidance=W"):
+        with_sampling(student, {"guidance": 3.0})
+
+
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:
     folder, data = taught
     settings = {"model.first": str(folder.path), "model.adversarial": 1.0}

@@ -112,16 +112,24 @@ def _group(config: type[Config], path: Iterable[str]) -> type[Config]:
 
 
 def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
-    """Reads `KEY=VALUE` words; a value is read as JSON where it is JSON, else as text."""
-    import json
-
+    """Reads `KEY=VALUE` words; a value is read as JSON where it is JSON, `1,2` as two numbers, all else as text."""
     assignments: dict[str, Any] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key or not key.replace(".", "").replace("_", "").isalnum():
             raise UsageError(f"'{word}' is not KEY=VALUE, such as model.latent=32 or training.lr=1e-3.")
-        try:
-            assignments[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            assignments[key] = text
+        assignments[key] = _read(text)
     return assignments
+
+
+def _read(text: str) -> Any:
+    import json
+
+    for form in (text, f"[{text}]"):
+        try:
+            value = json.loads(form)
+        except (ValueError, RecursionError):
+            continue
+        if form == text or (len(value) > 1 and all(type(part) in (int, float) for part in value)):
+            return value
+    return text

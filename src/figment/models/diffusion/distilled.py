@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 
 import pydantic
 import torch
@@ -40,6 +40,16 @@ class Jumps(Config):
     steps: int | None = pydantic.Field(
         None, ge=1, le=MOST, description="network evaluations (None: as many as it was distilled for)"
     )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_taught(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and (given := value.keys() & {"guidance", "negative"}):
+            raise ValueError(
+                f"{' and '.join(sorted(given))}: a student draws as it was taught to. Teach it with guidance (`figment "
+                "distill RUN model.guidance=W`), or sample its teacher."
+            )
+        return value
 
 
 class DistilledConfig(GameConfig, TwoStageConfig):
