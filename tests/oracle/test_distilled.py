@@ -19,6 +19,7 @@ from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
 from figment.explorer.scene import Scene, explore
 from figment.models.diffusion.distilled import Distilled
+from figment.models.diffusion.grain import grain, softly_clipped
 from figment.models.diffusion.walks import Walks
 from figment.planning import plan as planned
 from short import plan
@@ -41,7 +42,7 @@ def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, cou
     noise, c = Noise(5, range(6)), {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
     expected = with_sampling(teacher, {"sampler": "ddim", "steps": count}).sample(c, noise)
     found = with_sampling(student, {"steps": count}).sample(c, Noise(5, range(6)))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found, student.pictures(expected), atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,24 @@ def test_what_plays_is_what_the_student_draws(taught: Any, count: int) -> None:
     drawn = student.drawn(batch)
     assert drawn.requires_grad
     with torch.no_grad():
-        torch.testing.assert_close(drawn, student.decode(noise, batch.c), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(student.pictures(drawn), student.decode(noise, batch.c), atol=1e-5, rtol=1e-5)
+
+
+def test_grain_is_what_differs_from_pixel_to_pixel() -> None:
+    flat, board = torch.full((1, 2, 6, 6), 0.3), torch.ones(1, 1, 6, 6)
+    torch.testing.assert_close(grain(flat), torch.zeros_like(flat))
+    slope = torch.arange(6.0).expand(1, 1, 6, 6)
+    torch.testing.assert_close(grain(slope)[..., 1:-1], torch.zeros(1, 1, 6, 4))
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = -1.0
+    torch.testing.assert_close(grain(board)[..., 1:-1, 1:-1], board[..., 1:-1, 1:-1])
+
+
+def test_beyond_black_and_white_pictures_look_alike_and_still_find_back() -> None:
+    x = torch.tensor([-3.0, -1.0, 0.5, 2.0], requires_grad=True)
+    seen = softly_clipped(x)
+    torch.testing.assert_close(seen.detach(), torch.tensor([-1.2, -1.0, 0.5, 1.1]))
+    seen.sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([0.1, 1.0, 1.0, 0.1]))
 
 
 def test_as_many_real_examples_play_as_are_drawn(taught: Any) -> None:

@@ -22,6 +22,7 @@ from figment.core.stages import First, TwoStageConfig
 from figment.models.adversarial.game import Game, GameConfig
 from figment.models.adversarial.objectives import apart, size
 from figment.models.diffusion.diffusion import Diffusion
+from figment.models.diffusion.grain import grain, softly_clipped
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.latent import LatentDiffusion
 from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, ancestral, integrate, levels, unipc
@@ -65,6 +66,10 @@ class DistilledConfig(GameConfig, TwoStageConfig):
     trajectory: float = pydantic.Field(
         15.0, ge=0, description="weight of the squared error to where the teacher's equation leads from level to level"
     )
+    grain: float = pydantic.Field(
+        8.0, ge=0, description="of pictures, weight of that part of the error which differs from pixel to pixel, "
+        "relative to the whole"
+    )  # fmt: skip
     adversarial: float | None = pydantic.Field(
         None, ge=0, description="weight of the game of what all jumps draw against a discriminator (None: 1 for "
         "pictures, but 0, no such game, where several evaluations learn a guided teacher's, and for rows)"
@@ -153,8 +158,10 @@ class Distilled(Game, CanJump, HasSampling):
         return denoiser if guidance == 1 else Guided(denoiser, guidance, self.spec)
 
     def pictures(self, x: Tensor) -> Tensor:
-        """What is drawn, decoded where it is codes."""
-        return self.generator.from_codes(x) if isinstance(self.generator, LatentDiffusion) else x
+        """What is drawn: codes decoded, pictures within black and white."""
+        if isinstance(self.generator, LatentDiffusion):
+            return self.generator.from_codes(x)
+        return x.clamp(-1, 1) if isinstance(self.spec.x, Image) else x
 
     # -- drawing --------------------------------------------------------------------------------------------------
 
@@ -213,7 +220,11 @@ class Distilled(Game, CanJump, HasSampling):
         with torch.no_grad():
             for s, t in pairwise(times):
                 x = self.jump(x, s, t, c)
-        return self._clean(x, times[-1], c)
+        return self.seen(self._clean(x, times[-1], c))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What is drawn as both players see it, of pictures softly within black and white: beyond, no grain shows."""
+        return softly_clipped(x) if isinstance(self.denoiser.spec.x, Image) else x
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of what they draw, to
@@ -222,6 +233,8 @@ class Distilled(Game, CanJump, HasSampling):
         states, c = self.walked(batch[: self.walking(batch)], turn)
         guess, target = self.jumps(states, c)
         error = (guess - target).square().mean()
+        if isinstance(self.denoiser.spec.x, Image):
+            error = error + self.config.grain * grain(guess - target).square().mean()
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if playing:
             drawn = guess if len(states) == 2 else self._drawn_from(states[0], c)
@@ -236,8 +249,8 @@ class Distilled(Game, CanJump, HasSampling):
         return Loss(value, parts)
 
     def jumps(self, states: Sequence[Tensor], c: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """f from each level of walks in turn, and what f leads from there to where the teacher goes: `(B jumps, ...)`
-        both."""
+        """f from each level of walks in turn, the last as it is seen, and what f leads from there to where the teacher
+        goes: `(B jumps, ...)` both."""
         targets = []
         for (here, there), (x_s, x_t) in zip(pairwise(self.levels), pairwise(states)):
             ratio = there.sigma / here.sigma
@@ -245,7 +258,8 @@ class Distilled(Game, CanJump, HasSampling):
         times = torch.tensor([here.t for here in self.levels[:-1]], device=states[0].device)
         s = times.repeat_interleave(len(states[0]))
         c = {key: torch.cat([value] * len(targets)) for key, value in c.items()}
-        return self._clean(torch.cat(list(states[:-1])), s, c), torch.cat(targets)
+        *before, last = self._clean(torch.cat(list(states[:-1])), s, c).chunk(len(targets))
+        return torch.cat([*before, self.seen(last)]), torch.cat(targets)
 
     def walked(self, batch: Batch, turn: Turn) -> tuple[Sequence[Tensor], Mapping[str, Tensor]]:
         """As many walks as a batch has examples, of those remembered, and their conditions; every `again`-th turn new
