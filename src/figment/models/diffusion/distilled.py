@@ -125,7 +125,9 @@ class Distilled(Game, CanJump, HasSampling):
     does, along walks from noise to drawings of several steps a jump (Salimans & Ho, "Progressive distillation for fast
     sampling of diffusion models", 2022). With `adversarial` what it draws by itself also plays against a discriminator
     (Sauer et al., "Adversarial diffusion distillation", 2024): small errors of the jumps add up on the way, and only
-    what comes of them is as the data is. Of a latent diffusion, x is its codes, and samples are decoded.
+    what comes of them is as the data is. Pictures are clipped to black and white, in training softly, and errors from
+    pixel to pixel count more: few evaluations leave grain. Of a latent diffusion, x is its codes, and samples are
+    decoded.
     """
 
     training_only = (*Game.training_only, "first", "walks")
@@ -227,8 +229,9 @@ class Distilled(Game, CanJump, HasSampling):
         return softly_clipped(x) if isinstance(self.denoiser.spec.x, Image) else x
 
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
-        """`trajectory` times the error of all jumps, and `adversarial` times the loss of the game of what they draw, to
-        which belongs how far that is from what the teacher draws of the same noise, as the discriminator sees it."""
+        """`trajectory` times the error of all jumps, in which grain counts more, and `adversarial` times the loss of
+        the game of what they draw, to which belongs how far that is from what the teacher draws of the same noise, as
+        the discriminator sees it."""
         playing = self.config.adversarial or 0.0
         states, c = self.walked(batch[: self.walking(batch)], turn)
         guess, target = self.jumps(states, c)
