@@ -127,7 +127,7 @@ def test_user_samples(model: Any) -> None:
     else:
         assert (x.dtype, x.shape) == (np.float32, (3, model.spec.x.dimensions))
     if model.spec.label is None:
-        with pytest.raises(UsageError, match="without labels"):
+        with pytest.raises(UsageError, match=r"without labels|not told the labels"):
             use.sample(model, 3, label="b")
 
 
