@@ -165,23 +165,26 @@ class Game(Model, Learns, HasPrior):
     def generator_loss(self, batch: Batch, turn: Turn) -> Loss:
         """`game` of what is drawn for a batch, or for half of it twice."""
         real, asked = self.paired(self.played(batch, turn))
-        return self.game(real, asked, self.drawn(asked), turn)
+        return self.game(real, asked, self.described(self.drawn(asked), turn), turn)
 
     def paired(self, batch: Batch) -> tuple[Batch, Batch]:
         """Real examples, and those for whose conditions the generator is to draw: the same, or with `spread` half of
         the batch, and that twice."""
         return (half := batch[: (len(batch) + 1) // 2], twice(half)) if self.spread else (batch, batch)
 
-    def game(self, real: Batch, asked: Batch, x: Tensor, turn: Turn) -> Loss:
-        """L_G of drawn x `(B, ...)`, plus `spread` times the energy score of two for each real one, over the size of
-        both: where a discriminator sees little of what is real, what is drawn is not thrown about."""
+    def described(self, x: Tensor, turn: Turn) -> Tensor:
+        """Examples `(B, ...)` as the discriminator describes them `(B, F)`."""
         self.clip_weights()
-        seen = self.discriminator.describe(self.shown(x, turn))
+        return self.discriminator.describe(self.shown(x, turn))
+
+    def game(self, real: Batch, asked: Batch, seen: Tensor, turn: Turn) -> Loss:
+        """L_G of what is drawn, as `described`, plus `spread` times the energy score of two for each real one, over the
+        size of both: where a discriminator sees little of what is real, what is drawn is not thrown about."""
         fake = self.discriminator.judge(seen, asked.c.get("label"))
         if not self.objective.paired and not self.spread:
             return Loss(self.objective.generator_loss(fake, fake))
         with torch.no_grad():
-            truth = self.discriminator.describe(self.shown(real.x, turn))
+            truth = self.described(real.x, turn)
             logits = self.discriminator.judge(truth, real.c.get("label"))
         if not self.spread:
             return Loss(self.objective.generator_loss(logits, fake))

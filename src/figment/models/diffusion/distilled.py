@@ -241,12 +241,11 @@ class Distilled(Game, CanJump, HasSampling):
         value, parts = self.config.trajectory * error, {"trajectory": error.detach()}
         if playing:
             drawn = guess if len(states) == 2 else self._drawn_from(states[0], c)
-            real = self.played(batch, turn)
-            game = self.game(real, replace(real, c=c), drawn, turn)
+            real, seen = self.played(batch, turn), self.described(drawn, turn)
+            game = self.game(real, replace(real, c=c), seen, turn)
             with torch.no_grad():
-                truth = self.discriminator.describe(self.shown(states[-1], turn)).float()
-            seen = self.discriminator.describe(self.shown(drawn, turn)).float()
-            missed = apart(truth, seen) / size(truth, seen)
+                truth = self.described(states[-1], turn).float()
+            missed = apart(truth, seen.float()) / size(truth, seen.float())
             value = value + playing * (game.value + self.config.repeat * missed)
             parts |= {**game.parts, "game": game.value.detach(), "missed": missed.detach()}
         return Loss(value, parts)
