@@ -33,12 +33,21 @@ def taught(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return workbench.execute(plan("diffusion", data, 30), folder / "teacher"), data
 
 
+def student_of(taught: tuple[Any, Any], **settings: Any) -> Distilled:
+    """An untrained student of a teacher, with settings of its model."""
+    folder, data = taught
+    named = {f"model.{key}": value for key, value in {"first": str(folder.path), **settings}.items()}
+    student = workbench.build(plan("distilled", data, **named), data.build())
+    assert isinstance(student, Distilled)
+    return student
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 @torch.no_grad()
 def test_an_untrained_student_draws_as_its_teacher_does_by_ddim(taught: Any, count: int) -> None:
-    folder, data = taught
+    folder, _ = taught
     teacher = use.load(folder.path)
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    student = student_of(taught).eval()
     noise, c = Noise(5, range(6)), {"label": torch.tensor([0, 1, 2, 0, 1, 2])}
     expected = with_sampling(teacher, {"sampler": "ddim", "steps": count}).sample(c, noise)
     found = with_sampling(student, {"steps": count}).sample(c, Noise(5, range(6)))
@@ -63,10 +72,10 @@ def test_a_student_draws_between_two_prompts(coded: Any, tmp_path: Path) -> None
 
 @torch.no_grad()
 def test_a_student_of_codes_draws_what_its_teacher_does(coded: Any) -> None:
-    folder, data = coded
+    folder, _ = coded
     teacher = use.load(folder.path)
     c = {"text": teacher.spec.text.draw(Noise(1, range(3)))}
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
+    student = student_of(coded).eval()
     expected = with_sampling(teacher, {"sampler": "ddim", "steps": 2}).sample(c, Noise(5, range(3)))
     assert expected.shape[1:] == student.spec.x.shape
     found = with_sampling(student, {"steps": 2}).sample(c, Noise(5, range(3)))
@@ -87,9 +96,7 @@ def test_a_student_of_codes_leaves_their_autoencoder_as_it_is(coded: Any, tmp_pa
 @torch.no_grad()
 def test_two_jumps_to_data_end_where_the_second_says(taught: Any) -> None:
     """At t = 0 a jump is what the network makes of x_s; between, x_s and that are mixed so that t = s is x_s itself."""
-    folder, data = taught
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
-    assert isinstance(student, Distilled)
+    student = student_of(taught).eval()
     x, c = torch.randn(3, *student.spec.x.shape), {"label": torch.arange(3)}
     s, zero = torch.full((3,), 0.7), torch.zeros(3)
     torch.testing.assert_close(student.jump(x, s, s, c), x, atol=1e-6, rtol=0)
@@ -101,9 +108,8 @@ def test_where_the_teacher_goes_straight_its_denoiser_is_what_the_student_learns
 ) -> None:
     """With a constant E[x | x_t] = m the path is x_t = alpha m + sigma noise: one jump is exact, from any level to the
     next, so a student that knows m is led to make no error, and one that is off by 1/2 is told so at every level."""
-    folder, data = taught
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
-    assert isinstance(student, Distilled)
+    _, data = taught
+    student = student_of(taught).eval()
     batch = data.build().held_out.gather(np.arange(5)).suited(student.spec)
     monkeypatch.setattr(student.first, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.3)))
     monkeypatch.setattr(student.generator, "denoise", lambda x, t, c: Denoised(torch.full_like(x, 0.8)))
@@ -117,8 +123,7 @@ def test_where_the_teacher_goes_straight_its_denoiser_is_what_the_student_learns
 def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> None:
     """The walk's states are those of its solver at the student's levels, and its targets lead from each to the next."""
     folder, data = taught
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build()).eval()
-    assert isinstance(student, Distilled)
+    student = student_of(taught).eval()
     batch = data.build().held_out.gather(np.arange(4)).suited(student.spec)
     torch.manual_seed(3)
     noise = torch.randn(4, *student.spec.x.shape)
@@ -138,10 +143,8 @@ def test_jumps_that_hit_their_targets_retrace_the_teachers_walk(taught: Any) -> 
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_plays_is_what_the_student_draws(taught: Any, count: int) -> None:
     """Of the noise that comes first, by all its jumps; only the last of them learns from the game."""
-    folder, data = taught
-    settings = {"model.first": str(folder.path), "model.evaluations": count}
-    student = workbench.build(plan("distilled", data, **settings), data.build()).eval()
-    assert isinstance(student, Distilled)
+    _, data = taught
+    student = student_of(taught, evaluations=count).eval()
     batch = data.build().train.gather(np.arange(4)).suited(student.spec)
     torch.manual_seed(3)
     noise = torch.randn(4, *student.spec.x.shape)
@@ -170,10 +173,8 @@ def test_beyond_black_and_white_pictures_look_alike_and_still_find_back() -> Non
 
 
 def test_as_many_real_examples_play_as_are_drawn(taught: Any) -> None:
-    folder, data = taught
-    settings = {"model.first": str(folder.path), "model.evaluations": 3, "model.adversarial": 1.0}
-    student = workbench.build(plan("distilled", data, **settings), data.build())
-    assert isinstance(student, Distilled)
+    _, data = taught
+    student = student_of(taught, evaluations=3, adversarial=1.0)
     batch = data.build().train.gather(np.arange(8)).suited(student.spec)
     turn = Turn(0, 0.0)
     assert len(student.played(batch, turn)) == student.walking(batch) == 3
@@ -195,10 +196,8 @@ def test_walks_are_remembered_with_their_conditions_until_newer_ones_take_their_
 
 
 def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, data = taught
-    settings = {"model.first": str(folder.path), "model.again": 3}
-    student = workbench.build(plan("distilled", data, **settings), data.build())
-    assert isinstance(student, Distilled)
+    _, data = taught
+    student = student_of(taught, again=3)
     batch = data.build().train.gather(np.arange(8)).suited(student.spec)
     walked: list[int] = []
     walk = student.walk
@@ -215,9 +214,8 @@ def test_the_teacher_walks_every_so_many_turns(taught: Any, monkeypatch: pytest.
 
 def test_every_process_remembers_the_walks_of_all(taught: Any) -> None:
     """Else a run of two could not go on from the checkpoint that the first of them writes."""
-    folder, data = taught
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
-    assert isinstance(student, Distilled)
+    _, data = taught
+    student = student_of(taught)
     batch = data.build().train.gather(np.arange(8)).suited(student.spec)
     student.generator_loss(batch, Turn(0, 0.0, gather=lambda rows: torch.cat([rows, rows + 1])))
     assert student.walks.count == 4
@@ -233,8 +231,7 @@ def test_an_energy_score_is_refused_before_a_teacher_is_trained() -> None:
 
 
 def test_guidance_is_taught_not_chosen(taught: Any) -> None:
-    folder, data = taught
-    student = workbench.build(plan("distilled", data, **{"model.first": str(folder.path)}), data.build())
+    student = student_of(taught)
     with pytest.raises(UsageError, match=r"figment distill RUN model\.guidance=W"):
         with_sampling(student, {"guidance": 3.0})
 
