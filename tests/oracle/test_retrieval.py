@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -66,3 +67,17 @@ def test_pictures_of_two_words_are_found(
     assert found["chance"] == 0.1
     assert found["words"] == SIDE
     assert found["real"] >= 0.95
+
+
+def test_all_choices_of_nine_others_are_averaged_over() -> None:
+    generator = np.random.default_rng(3)
+    said = [{WORDS[k % SIDE], WORDS[(k * k + 1) % SIDE]} for k in range(90)]
+    f = np.array([[word in own for word in WORDS] for own in said]) + generator.normal(size=(90, SIDE))
+    look = retrieval._Look.of(f, said, WORDS)
+    pool = list(combinations(WORDS, 2))[:12]
+    asked = [pool[k % 12] for k in range(40)]
+    found = look.found(f[:40], asked, pool)
+    for one, own, share in zip(f, asked, found):
+        ways = [[own, *others] for others in combinations([pair for pair in pool if pair != own], 9)]
+        assert share == pytest.approx(np.mean([look.found(one[None], [own], way)[0] for way in ways]))
+    assert ((found > 0) & (found < 1)).any()

@@ -12,7 +12,7 @@ from torch import Tensor
 from figment.core.data import Dataset, Image, Spec
 from figment.core.errors import UsageError, did_you_mean
 from figment.evaluate import cache, classifier
-from figment.nn.features import SHIPPED, Features, fitted, resized, rgb, shipped
+from figment.nn.features import SHIPPED, Features, Plain, fitted, resized, rgb, shipped
 
 NAMES = {
     "classifier": "a plain convolutional classifier, trained once on the labels of the training split",
@@ -114,14 +114,32 @@ def _on_pictures(name: str, key: str, network: Features, spec: Spec, accuracy: f
 
 def fixed() -> FeatureNet:
     """The network shipped with figment: pictures of any size, brought to 32x32 RGB. See docs/features.md."""
-    import hashlib
-
     network = shipped()
 
     def embed(x: Tensor) -> Tensor:
         return network(rgb(resized(x.float().clamp(-1, 1), 32, 32)).to(memory_format=torch.channels_last))
 
-    return FeatureNet("fixed", hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:24], embed)
+    return FeatureNet("fixed", _hash(), embed)
+
+
+def _hash() -> str:
+    import hashlib
+
+    return hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:24]
+
+
+def layers() -> FeatureNet:
+    """All that the shipped network hears of a picture: the means over places of its layers' maps, which know of colours
+    and textures what its features have mostly forgotten, and its features."""
+    network = shipped()
+    assert isinstance(network.trunk, Plain)
+    maps, last = network.trunk.maps, fixed().embed
+
+    def embed(x: Tensor) -> Tensor:
+        small = rgb(resized(x.float().clamp(-1, 1), 32, 32)).contiguous(memory_format=torch.channels_last)
+        return torch.cat([*(part.mean((2, 3)) for part in maps(small)), last(x)], dim=1)
+
+    return FeatureNet("layers of fixed", f"layers-{_hash()}", embed)
 
 
 def inception() -> FeatureNet:

@@ -25,7 +25,7 @@ from figment.core.model import (
     size_of,
 )
 from figment.core.run import DataConfig, RunFolder, write_json
-from figment.evaluate.features import NAMES, FeatureNet, features_for
+from figment.evaluate.features import NAMES, FeatureNet, features_for, layers
 from figment.evaluate.frechet import frechet, interval
 from figment.evaluate.latent_space import latent_space
 from figment.evaluate.likelihood import check_form, converted, given, likelihood
@@ -144,9 +144,8 @@ def figures(
         say("prompts")
         row["prompts"] = prompts(model, dataset, min(n or 1000, 1000), seed, options)
     if can_retrieve(model, dataset):
-        assert net is not None
         say("prompts of words that were never said together")
-        row["retrieval"] = retrieval(model, dataset, net, min(n or 300, 1000), seed, options)
+        row["retrieval"] = retrieval(model, dataset, layers(), min(n or 300, 1000), seed, options)
     if isinstance(model, CanClassify):
         row["classification"] = classification(model, dataset)
     if isinstance(model, CanSegment):

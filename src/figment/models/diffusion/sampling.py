@@ -15,6 +15,7 @@ from figment.core.data import Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import CanComplete, CanDenoise, CanEncode, CanSample, CanVary, Denoised, HasPrior, Projection
 from figment.core.noise import Noise
+from figment.models.diffusion.apart import Apart
 from figment.models.diffusion.completion import completed
 from figment.models.diffusion.guidance import Guided
 from figment.models.diffusion.samplers import (
@@ -57,6 +58,9 @@ class Sampling(Config):
     rescale: float = pydantic.Field(
         0.0, ge=0, le=1, description="with guidance, how far the contrast is put back to what it is without"
     )
+    apart: bool = pydantic.Field(
+        False, description="each word of a prompt counts by itself, an evaluation a word: combines what was never told"
+    )
     eta: float = pydantic.Field(0.0, ge=0, le=1, description="share of fresh noise in ddim's steps (ddpm: always 1)")
     variance: Spread | None = pydantic.Field(
         None, description="of fresh noise in ddpm's steps (None: learned where the model has learned it, or beta-tilde)"
@@ -91,7 +95,8 @@ class Sampling(Config):
         ]
 
     def evaluations(self, path: Sequence[Level]) -> int:
-        """Network evaluations a sample on this path: where guidance acts, each with and without the condition."""
+        """Network evaluations a sample on this path: where guidance acts, each with and without the condition; words
+        of a prompt taken apart are not counted."""
         spent = 0
 
         def counted(x: Tensor, at: Level) -> Denoised:
@@ -105,7 +110,11 @@ class Sampling(Config):
 
 def sampler(denoiser: CanDenoise, spec: Spec, sampling: Sampling) -> Drawn | Solved:
     """The denoiser as a sampler; also a codec where the steps add no noise. Raises UsageError for guidance without
-    conditions, or a negative one that is unknown or does nothing."""
+    conditions, a negative one that is unknown or does nothing, or taking apart what is not told in words."""
+    if sampling.apart:
+        if spec.text is None:
+            raise UsageError(f"apart=true takes prompts apart, and {spec.name} has no captions. Leave it out.")
+        denoiser = Apart(denoiser, spec, spec.text)
     if sampling.guidance != 1:
         if not spec.c:
             raise UsageError(
