@@ -152,6 +152,11 @@ def test_prompts_are_mixed_as_codes_are(kind: str, tmp_path: Path) -> None:
     assert "a face with glasses > a face in a red shirt" in found.figures["pairs"]
     mixed = explore(scene, "interpolate", [two[0], "held:0"], {"steps": 3})
     assert min(mixed.picture.size) > 50
+    apart = Scene(scene.run, sampling={"steps": 2, "apart": True})
+    with pytest.raises(UsageError, match=r"no word is read beside another.*of=change"):
+        explore(apart, "attention", (), {"prompt": "red glasses"})
+    told = explore(apart, "attention", (), {"prompt": "red glasses", "of": "change", "count": 1}).figures["words"]
+    assert [part["word"] for part in told] == ["red", "glasses"]
 
 
 def test_what_is_added_and_taken_away_gives_the_first_picture(runs: dict[str, Path]) -> None:

@@ -22,7 +22,7 @@ from figment.data.digits import COLOURS, NAMES
 from figment.latent.attention import word_changes, word_maps
 from figment.models.diffusion.diffusion import DiffusionConfig
 from figment.models.diffusion.distilled import DistilledConfig
-from figment.nn.text import TextEncoder
+from figment.nn.text import TextEncoder, summary
 
 TEXTS = {f"{k:02d}.png": [f"a red {k}", f"{k}, in red!"] for k in range(20)}
 
@@ -198,18 +198,29 @@ def test_what_a_model_hears_of_texts(spec: Spec, network: str) -> None:
 
 
 @pytest.mark.parametrize("network", ["unet", "dit"])
-def test_maps_of_attention_to_words(spec: Spec, network: str) -> None:
+@torch.no_grad()
+def test_where_attention_to_words_matters(spec: Spec, network: str) -> None:
+    """The squared change of what is predicted where a word is hidden from attention; a summary of the text stays."""
     torch.manual_seed(0)
     model = DiffusionConfig(size="tiny", condition="text", network=network).build(spec).eval()  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
     spec = model.spec
-    c = spec.conditions(Noise(0, range(2)), spec.given(prompt="a calm face with glasses"))
+    c, noise = spec.conditions(Noise(0, range(2)), spec.given(prompt="a calm face with glasses")), Noise(0, range(2))
     sampler = model.with_sampling(model.Sampling(steps=2, guidance=2))
-    x, maps = word_maps(model, sampler, c, Noise(0, range(2)))
-    torch.testing.assert_close(x, sampler.sample(c, Noise(0, range(2))))
+    x, maps = word_maps(model, sampler, c, noise)
+    torch.testing.assert_close(x, sampler.sample(c, noise))
     assert maps.shape == (2, spec.text.length, 8, 8)  # type: ignore[union-attr]
-    assert (maps[:, :5] > 0).all()
+    assert (maps[:, :5].sum((2, 3)) > 0).all()
     assert (maps[:, 5:] == 0).all()  # where the text is over
-    assert (maps.sum(1) < 1).all()  # the rest goes to silence
+
+    once = model.with_sampling(model.Sampling(steps=1))
+    maps, start, t = word_maps(model, once, c, noise)[1], once.prior(c, noise), torch.ones(2)
+    said, whole = model.prepared(c)["text"], model.predict(once.prior(c, noise), t, c)
+    for k in range(5):
+        deaf = torch.where(torch.arange(said.shape[1])[:, None] == k, 0.0, said)
+        change = whole - model.network(start, t, summary(said), deaf)
+        torch.testing.assert_close(maps[:, k], change.square().mean(1))
 
 
 @torch.no_grad()

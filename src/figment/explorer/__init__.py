@@ -24,7 +24,7 @@ ACTIONS = {
     "neighbours": "[IMAGE ...]: the training pictures nearest by code and by pixel",
     "compress": "what its codes cost in bytes, beside principal components and JPEG",
     "strips": "[IMAGE ...]: diffusion: pictures drowned in noise, and the way back",
-    "attention": "[--prompt TEXT]: which pixels listen to which word while a picture is drawn",
+    "attention": "[--prompt TEXT]: where attention to each word matters while a picture is drawn, or what it changes",
     "terms": "diffusion: what each step of the chain from data to noise adds to the bound",
     "probe": "what a few labels make of its codes, and of its encoder as a beginning",
 }

@@ -1,4 +1,4 @@
-"""Which pixels listen to which word of a prompt, or change with it."""
+"""Where attention to a word of a prompt matters, and what changes with the word."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Options(Config):
 
     prompt: str | None = pydantic.Field(None, description="what to draw (unset: the first caption that was learned)")
     of: Literal["attention", "change"] = pydantic.Field(
-        "attention", description="where a word is listened to; or what changes without it, from the same noise"
+        "attention", description="where attention to a word matters; or what changes without it, from the same noise"
     )
     count: int = pydantic.Field(4, ge=1, le=64, description="pictures, a row each")
 
 
 def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
-    """A row a picture: as drawn, then dimmed but for where it listens to each word, or changes without it.
+    """A row a picture: as drawn, then dimmed but for where attention to each word matters, or what changes without it.
 
-    The figures hold, for each word, its share of the attention (or change), and how much of it lies on the tenth of the
-    pixels that have most: .1 where all have the same. Raises UsageError for a model that reads no text.
+    The figures hold, for each word, its share of what is moved (or changed), and how much of it lies on the tenth of
+    the pixels that have most: .1 where all have the same. Raises UsageError for a model that reads no text.
     """
     model: Any = scene.model
     spec, draws = model.spec, issubclass(type(model), HasSampling)
@@ -46,6 +46,8 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
     noise = Noise(scene.seed, range(options.count), device=model.device)
     c = {key: v.to(model.device) for key, v in spec.conditions(noise.to("cpu"), spec.given(prompt=prompt)).items()}
     sampler = with_sampling(model, scene.sampling)
+    if scene.sampling.get("apart") and options.of == "attention":
+        raise UsageError("with apart=true no word is read beside another: leave it out, or ask for of=change.")
     if options.of == "change":
         x, maps, pieces = word_changes(sampler, spec.text, c, noise)
     else:
@@ -62,7 +64,10 @@ def explore(scene: Scene, words: Sequence[str], options: Options) -> Found:
         for word, share, where in zip(pieces, (mass / mass.sum()).tolist(), focus.tolist())
     ]
     figures: dict[str, Any] = {"prompt": prompt, "of": options.of, "count": options.count, "words": told}
-    told_of = {"attention": f"where '{prompt}' is listened to", "change": f"what each word of '{prompt}' changes"}
+    told_of = {
+        "attention": f"where attention to the words of '{prompt}' matters",
+        "change": f"what each word of '{prompt}' changes",
+    }
     title = f"{scene.title}: {told_of[options.of]}"
     return Found(figures, _picture(spec.x.to_user(x.cpu()), maps, pieces, title))
 

@@ -1,4 +1,4 @@
-"""Text to picture: a prompt, a negative prompt, and which pixels listen to which word."""
+"""Text to picture: a prompt, a negative prompt, and where attention to a word matters."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def make(stage: Stage) -> Told:
     ]  # fmt: skip
     user = stage.dataset.spec.x.to_user
     dimmed = [
-        (user(sevens[:8]) * (part[:8] / part[:8].amax((1, 2), keepdim=True))[..., None].numpy()).astype(np.uint8)
+        (user(sevens[:8]) * (part[:8] / part[:8].amax((1, 2), keepdim=True)).sqrt()[..., None].numpy()).astype(np.uint8)
         for part in (heard, changed)
     ]
     panels = [
@@ -107,7 +107,7 @@ def make(stage: Stage) -> Told:
                 "'a red seven'",
                 np.concatenate([user(sevens[:8]), *dimmed]),
                 8,
-                "Below: where 'seven' is listened to; what it changes.",
+                "Below: where attention to 'seven' matters; what it changes.",
             ),
             bars(
                 "Of all colourful digits, which share is blue?",
@@ -128,8 +128,9 @@ attends to the words it needs. The prompt then draws the digit it names in {digi
 in {colour:.0%}. Guidance moves each step from what is likely without the prompt towards what is likely with it; a
 negative prompt takes the place of "without": from the same noise, {before:.0%} of the pictures of 'a colourful digit'
 are blue, and {after:.0%} where 'blue' is pushed away from. The digit covers {area:.0%} of the picture. On it lies
-{listening:.0%} of the attention to 'seven', which may rest anywhere, and {changing:.0%} of what changes where 'seven'
-is left out and the noise stays: where a word is listened to is not yet what it does.
+{listening:.0%} of what moves in each step's guess where its attention is kept from 'seven', and {changing:.0%} of what
+changes where 'seven' is left out of the prompt and the noise stays. The weights of attention themselves say less: they
+may rest anywhere.
 """
 
 LESSON = Lesson(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from figment.kernels import attention as kernel
 from figment.kernels.tokens import gelu, modulated, passed
-from figment.nn.attention import attend, attention
+from figment.nn.attention import attend
 from figment.nn.embeddings import TimeEmbedding, sinusoids
 from figment.nn.text import with_silence
 
@@ -111,11 +111,6 @@ class JointAttention(nn.Module):
 
     def _heard(self, h: Tensor, heard: Tensor | None) -> Tensor | None:
         return None if heard is None else F.pad(heard, (h.shape[1], 0), value=True)
-
-    def weights(self, h: Tensor, text: Tensor, heard: Tensor) -> Tensor:
-        """How much each patch attends to each word and, last, to silence: `(B, heads, N, L + 1)`."""
-        q, k, _ = self._parts(self.qkv(h), text)
-        return attention(q, k, self._heard(h, heard))[..., h.shape[1] :]
 
     def forward(self, h: Tensor, text: Tensor | None = None, heard: Tensor | None = None) -> Tensor:
         qkv = self.qkv(h)

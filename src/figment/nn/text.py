@@ -94,14 +94,9 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def weights(self, h: Tensor, words: Tensor) -> Tensor:
-        """How much each position attends to each word and, last, to silence: `(B, heads, H W, L + 1)`."""
+    def forward(self, h: Tensor, words: Tensor) -> Tensor:
         words, heard = with_silence(words)
         q = self.query(self.norm(h)).flatten(2).unflatten(1, (self.heads, -1))  # (B, heads, d, H W)
-        k = self.keys(words).mT.unflatten(1, (self.heads, -1))  # (B, heads, d, L + 1)
-        return attention(q, k, heard)
-
-    def forward(self, h: Tensor, words: Tensor) -> Tensor:
-        v = self.values(with_silence(words)[0]).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        y = (self.weights(h, words) @ v).mT.flatten(1, 2)  # (B, C, H W)
+        k, v = (layer(words).mT.unflatten(1, (self.heads, -1)) for layer in (self.keys, self.values))
+        y = (v @ attention(q, k, heard).mT).flatten(1, 2)  # (B, C, H W)
         return h + self.project(y.unflatten(2, h.shape[2:]))
