@@ -16,8 +16,9 @@ from figment.core.text import words
 
 @final
 class Apart(CanDenoise):
-    """E[x | x_t] + sum_k (E[x | x_t, w_k] - E[x | x_t]) over the words w_k of a text, each told alone: of
-    p(x) prod_k p(w_k | x), as if words said nothing of one another. One pass, with a row for none and for each word.
+    """E[x | x_t] + sum_k (E[x | x_t, w_k] - E[x | x_t]) over the words w_k of a text, its signs left out, each
+    told alone: of p(x) prod_k p(w_k | x), as if words said nothing of one another. One pass, with a row for none and
+    for each word.
 
     Texts that were turned into vectors stay whole. Liu et al., "Compositional visual generation with composable
     diffusion models" (2022).
@@ -31,7 +32,7 @@ class Apart(CanDenoise):
     def denoise(self, x_t: Tensor, t: Tensor, c: Mapping[str, Tensor]) -> Denoised:
         if c["text"].is_floating_point():
             return self.denoiser.denoise(x_t, t, c)
-        said = [words(self.text.text(row)) for row in c["text"].cpu()]
+        said = [[word for word in words(self.text.text(row)) if word.isalnum()] for row in c["text"].cpu()]
         rows = torch.tensor([k for k, own in enumerate(said) for _ in own], dtype=torch.long, device=x_t.device)
         told = torch.stack([self._read(word) for word in ["", *(word for own in said for word in own)]])
         alone = torch.cat([torch.zeros_like(told[:1]).expand(len(x_t), *told.shape[1:]), told[1:]])
