@@ -134,4 +134,4 @@ def test_words_act_where_the_digit_is(run: RunFolder, of: str) -> None:
         times |= {("red", digit): float(shares[1]), (digit, digit): float(shares[2])}
     print(f"{of}: times as much on the digit as its area would have: {times}")
     assert min(times.values()) > 1.7
-    assert np.mean(list(times.values())) > 2
+    assert times["seven", "seven"] > 2
