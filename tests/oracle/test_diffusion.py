@@ -268,6 +268,20 @@ def test_orders_of_convergence(step, order):
     assert math.log2(coarse / fine) == pytest.approx(order, abs=0.35)
 
 
+def test_unipc_from_pure_noise():
+    """The first level has no signal, and lambda = log(alpha / sigma) is infinite: the two steps there are as good."""
+    denoiser = Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]), 0.5, path("straight"))
+    z = Noise(0, range(64)).normal((2,)).double()
+
+    def end(step: Step, steps: int) -> Tensor:
+        path = [level(denoiser.schedule, float(t)) for t in torch.linspace(1, 0.5, steps + 1)]
+        return integrate(step, lambda x, at: denoiser.denoise(x, x.new_full((64,), at.t), {}), z, path)
+
+    exact = end(heun, 600)
+    coarse, fine = (float((end(unipc, steps) - exact).square().mean().sqrt()) for steps in (16, 32))
+    assert math.log2(coarse / fine) > 2.5
+
+
 @pytest.mark.parametrize("options", [{"sampler": "dpm-solver++"}, {"sampler": "heun"}, {"sampler": "ddim"}])
 def test_inversion(options):
     """F8: data -> noise -> data comes back, and the noise is standard normal."""

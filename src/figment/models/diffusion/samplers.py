@@ -93,6 +93,11 @@ def towards(x: Tensor, here: Level, there: Level, mean: Tensor) -> Tensor:
     return ratio * x + (there.alpha - here.alpha * ratio) * mean
 
 
+def moved(x: Tensor, here: Level, there: Level, mean: Tensor, noise: Tensor) -> Tensor:
+    """x plus the way of dx = mean dalpha + noise dsigma: exact where both are constant."""
+    return x + (there.alpha - here.alpha) * mean + (there.sigma - here.sigma) * noise
+
+
 def ancestral(eta: float = 0.0, normal: Normal | None = None, spread: Spread | None = None) -> Step:
     """x_t = alpha_t mean + sqrt(sigma_t^2 - eta^2 beta_tilde) noise + eta sqrt(variance) fresh noise.
 
@@ -138,12 +143,22 @@ def unipc(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) ->
     """UniPC of order 2: the estimate at `here` first corrects the step that led there, at no further evaluation.
 
     Zhao et al., "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models" (2023), with
-    B(h) = e^h - 1.
+    B(h) = e^h - 1. A step from where lambda is infinite is corrected, and the one after it taken, by the trapezoidal
+    and by Adams and Bashforth's rule on dx = mean dalpha + noise dsigma, which are of order 2 there too.
     """
     now = estimate(denoise, x, here)
-    if past and past[-1].level.alpha:
-        x = _corrected(now, past)
-    return towards(x, here, there, _extrapolated(now, there, past)), replace(now, x=x)
+    if not past:
+        return towards(x, here, there, now.mean), now
+    if past[-1].level.alpha:
+        now = replace(now, x=_corrected(now, past))
+        return towards(now.x, here, there, _extrapolated(now, there, past)), now
+    last = past[-1]
+    now = replace(now, x=moved(last.x, last.level, here, (last.mean + now.mean) / 2, (last.noise + now.noise) / 2))
+    if not there.sigma:
+        return towards(now.x, here, there, now.mean), now
+    ahead = (there.t - here.t) / (here.t - last.level.t) / 2
+    mean, noise = now.mean + ahead * (now.mean - last.mean), now.noise + ahead * (now.noise - last.noise)
+    return moved(now.x, here, there, mean, noise), now
 
 
 def _corrected(now: Estimate, past: Past) -> Tensor:
@@ -184,8 +199,7 @@ def heun(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> 
     if not there.sigma:
         return guess, now
     then = estimate(denoise, guess, there)
-    moved = (there.alpha - here.alpha) * (now.mean + then.mean) + (there.sigma - here.sigma) * (now.noise + then.noise)
-    return x + moved / 2, now
+    return moved(x, here, there, (now.mean + then.mean) / 2, (now.noise + then.noise) / 2), now
 
 
 def edm(denoise: Denoise, x: Tensor, here: Level, there: Level, past: Past) -> tuple[Tensor, Estimate]:
