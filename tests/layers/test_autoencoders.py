@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from figment.core.config import parse
-from figment.core.data import ArraySplit, Classes, Dataset, Image, Spec, Vector
+from figment.core.data import ArraySplit, Batch, Classes, Dataset, Image, Spec, Vector
 from figment.core.errors import UsageError
 from figment.core.model import Budget, ModelConfig, Turn, density
 from figment.core.noise import Noise
@@ -180,3 +180,23 @@ def test_a_single_code_of_one_place_has_no_spread_to_divide_by():
     model = LatentDiffusionConfig(size="tiny", first=KLAutoencoderConfig(size="tiny", halvings=3)).build(data.spec)
     assert model.loss(data.train.gather(np.arange(1)), Turn(0, 0.0)).value.isfinite()
     assert (model.spread == 1).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_encoder_learns_nothing_from_codes_with_noise(noise: float):
+    spec, weights = dataset((1, 8, 8)).spec, {"kl": 0.0, "perceptual": 0.0, "adversarial": 0.0}
+    model = KLAutoencoderConfig(size="tiny", noise=noise, **weights).build(spec)
+    told, decoded = [], []
+    model.encoder.register_forward_hook(lambda module, given, posterior: told.append(posterior))
+    model.decoder.register_forward_pre_hook(lambda module, given: decoded.append(given[0].detach()))
+    torch.manual_seed(0)
+    value = model.loss(Batch(torch.randn(20_000, 1, 8, 8), {}, torch.arange(20_000)), Turn(0, 0.0)).value
+    (gradient,) = torch.autograd.grad(value, told)
+    silent = (gradient == 0).flatten(1).all(1)
+    assert float(silent.float().mean()) == pytest.approx(0.5 if noise else 0.0, abs=0.02)
+    mean, log_variance = told[0].detach().chunk(2, 1)
+    added = (decoded[0] - mean).square() - log_variance.exp()  # beside what the posterior itself spreads
+    spread = decoded[0][~silent].var((0, 2, 3))
+    assert float(added[~silent].mean() / spread.mean()) == pytest.approx(0, abs=0.02)
+    if noise:  # the mean square of sizes drawn evenly from 0 to `noise`
+        assert float(added[silent].mean() / spread.mean()) == pytest.approx(noise**2 / 3, rel=0.1)

@@ -15,11 +15,11 @@ from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelC
 from figment.models.adversarial.objectives import OBJECTIVES
 from figment.models.adversarial.patches import judged, opinion
 from figment.models.autoencoders.likelihoods import kl_by_dimension, reparametrise
-from figment.nn.backbone import CONVOLUTION
 from figment.nn.convolution import Decoder, Encoder
 from figment.nn.features import perceptual_distance, shipped
 from figment.nn.patch import PatchDiscriminator
 
+SIZES = {"tiny": (16, 1), "small": (32, 3), "base": (64, 3), "large": (96, 3)}  # width, blocks a level
 GAME = OBJECTIVES["relativistic"]
 GAMMA, LAZY = 20.0, 8  # strength of the penalty on the slope of the mean over patches, updates between two of them
 RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
@@ -36,6 +36,9 @@ class KLAutoencoderConfig(ModelConfig):
     width: int | None = pydantic.Field(None, ge=4, le=1024, description="channels at full size (None: by size)")
     blocks: int | None = pydantic.Field(None, ge=1, le=16, description="residual blocks a level (None: by size)")
     kl: float = pydantic.Field(1e-4, ge=0, le=10, description="weight of the KL term, a number of the code")
+    noise: float = pydantic.Field(
+        0.6, ge=0, le=5, description="the decoder learns codes with noise up to so many times their spread, too"
+    )
     perceptual: float = pydantic.Field(
         0.1, ge=0, le=100, description="weight of the distance in the shipped features (0: none)"
     )
@@ -45,7 +48,7 @@ class KLAutoencoderConfig(ModelConfig):
 
     def build(self, spec: Spec) -> KLAutoencoder:
         spec = self.adapt(spec)
-        width, blocks = CONVOLUTION[self.size]
+        width, blocks = SIZES[self.size]
         return KLAutoencoder(
             self.model_copy(update={"width": self.width or width, "blocks": self.blocks or blocks}), spec
         )
@@ -54,8 +57,10 @@ class KLAutoencoderConfig(ModelConfig):
 class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
     """Minimises |x - f(z)| + lambda_p d(x, f(z)) + lambda_k KL(q(z | x) || N(0, I)) + lambda_a L_G, z ~ q.
 
-    L_G is the opinion of a discriminator of patches. Rombach et al., "High-resolution image synthesis with latent
-    diffusion models" (2022), section 3.1; Esser, Rombach & Ommer, "Taming transformers" (2021).
+    L_G is the opinion of a discriminator of patches. Half of the z carry noise, from which only f learns: codes that a
+    denoiser draws are off, and are to be read all the same. Rombach et al., "High-resolution image synthesis with
+    latent diffusion models" (2022), section 3.1; Esser, Rombach & Ommer, "Taming transformers" (2021); noise for f:
+    Zheng et al., "Diffusion transformers with representation autoencoders" (2025).
     """
 
     training_only = ("discriminator", "seen")
@@ -81,7 +86,7 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
 
     def loss(self, batch: Batch, turn: Turn) -> Loss:
         mean, log_variance = self._posterior(batch.x)
-        y = self.decode(reparametrise(mean, log_variance), {})
+        y = self.decode(self._noised(reparametrise(mean, log_variance)), {})
         parts = {"error": (batch.x - y).abs().mean(), "kl": kl_by_dimension(mean, log_variance).mean()}
         value = parts["error"] + self.config.kl * parts["kl"]
         if self.seen is not None:
@@ -91,6 +96,15 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
             parts["opinion"] = opinion(GAME, self.discriminator, batch.x, y)
             value = value + self.config.adversarial * parts["opinion"]
         return Loss(value, {name: part.detach() for name, part in parts.items()})
+
+    def _noised(self, z: Tensor) -> Tensor:
+        """Codes; half of them, by chance, with noise of an evenly drawn size.
+
+        No gradient goes through those: an encoder that withstands noise makes codes of neighbouring places less alike.
+        """
+        size = self.config.noise * (2 * torch.rand(len(z), 1, 1, 1, device=z.device) - 1).clamp(min=0)
+        spread = z.detach().std((0, 2, 3), correction=0, keepdim=True)
+        return torch.where(size > 0, z.detach(), z) + size * spread * torch.randn_like(z)
 
     def judged(self, batch: Batch, turn: Turn) -> Loss:
         assert self.discriminator is not None
