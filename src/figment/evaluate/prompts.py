@@ -17,7 +17,7 @@ from figment.data import faces
 from figment.data.faces.captions import TEMPLATES
 from figment.data.faces.factors import COLUMN
 
-GUIDANCE = 3.0  # of prompts, where none is asked for
+GUIDANCE = 2.0  # of prompts, where none is asked for
 NEGATIVE, PUSH = "glasses", 6.0  # what is pushed away from, and how hard
 SILENT = 7  # a phrasing that says nothing of glasses
 BATCH = 250
@@ -41,7 +41,7 @@ def prompts(
     caption names, `right`, `base` (the same with the captions of other pictures) and `n`; and of captions that say
     nothing of glasses, how often there are some, `with` and `without` "glasses" as negative prompt, from equal noise.
 
-    Unreadable is wrong. `options` are sampling choices; guidance is 3 (6 with the negative prompt) unless they say so,
+    Unreadable is wrong. `options` are sampling choices; guidance is 2 (6 with the negative prompt) unless they say so,
     and a model that is guided by nothing, such as a distilled one, is measured as it draws, `negative` being None.
     """
     split = dataset.held_out

@@ -45,7 +45,7 @@ def retrieval(
     the one under which the picture's features are likeliest, by a Gaussian whose mean is linear in the words, fitted
     to training pictures and their captions; which nine others it is held against is averaged over. `real` is the same
     for real pictures and what their captions say of these words, among all that is said, each fifth of them read by a
-    Gaussian of the others. `options` are sampling choices; guidance is 3 unless they say so, where it is one.
+    Gaussian of the others. `options` are sampling choices; guidance is 2 unless they say so, where it is one.
     """
     text, generator = dataset.spec.text, np.random.default_rng(seed)
     assert text is not None

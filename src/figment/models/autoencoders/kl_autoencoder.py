@@ -15,11 +15,11 @@ from figment.core.model import CanDecode, CanEncode, Learns, Loss, Model, ModelC
 from figment.models.adversarial.objectives import OBJECTIVES
 from figment.models.adversarial.patches import judged, opinion
 from figment.models.autoencoders.likelihoods import kl_by_dimension, reparametrise
+from figment.nn.backbone import CONVOLUTION
 from figment.nn.convolution import Decoder, Encoder
 from figment.nn.features import perceptual_distance, shipped
 from figment.nn.patch import PatchDiscriminator
 
-SIZES = {"tiny": (16, 1), "small": (32, 3), "base": (64, 3), "large": (96, 3)}  # width, blocks a level
 GAME = OBJECTIVES["relativistic"]
 GAMMA, LAZY = 20.0, 8  # strength of the penalty on the slope of the mean over patches, updates between two of them
 RATE = 0.2  # of the discriminator's learning, relative to the autoencoder's
@@ -37,7 +37,10 @@ class KLAutoencoderConfig(ModelConfig):
     blocks: int | None = pydantic.Field(None, ge=1, le=16, description="residual blocks a level (None: by size)")
     kl: float = pydantic.Field(1e-4, ge=0, le=10, description="weight of the KL term, a number of the code")
     noise: float = pydantic.Field(
-        0.6, ge=0, le=5, description="the decoder learns codes with noise up to so many times their spread, too"
+        0.0,
+        ge=0,
+        le=5,
+        description="half of the codes have noise of up to so many times their spread, for the decoder alone",
     )
     perceptual: float = pydantic.Field(
         0.1, ge=0, le=100, description="weight of the distance in the shipped features (0: none)"
@@ -48,7 +51,7 @@ class KLAutoencoderConfig(ModelConfig):
 
     def build(self, spec: Spec) -> KLAutoencoder:
         spec = self.adapt(spec)
-        width, blocks = SIZES[self.size]
+        width, blocks = CONVOLUTION[self.size]
         return KLAutoencoder(
             self.model_copy(update={"width": self.width or width, "blocks": self.blocks or blocks}), spec
         )
@@ -57,10 +60,10 @@ class KLAutoencoderConfig(ModelConfig):
 class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
     """Minimises |x - f(z)| + lambda_p d(x, f(z)) + lambda_k KL(q(z | x) || N(0, I)) + lambda_a L_G, z ~ q.
 
-    L_G is the opinion of a discriminator of patches. Half of the z carry noise, from which only f learns: codes that a
-    denoiser draws are off, and are to be read all the same. Rombach et al., "High-resolution image synthesis with
-    latent diffusion models" (2022), section 3.1; Esser, Rombach & Ommer, "Taming transformers" (2021); noise for f:
-    Zheng et al., "Diffusion transformers with representation autoencoders" (2025).
+    L_G is the opinion of a discriminator of patches. With `noise`, half of the z carry some, and only f learns from
+    those: codes that a denoiser draws are off, and are to be read all the same. Rombach et al., "High-resolution image
+    synthesis with latent diffusion models" (2022), section 3.1; Esser, Rombach & Ommer, "Taming transformers" (2021);
+    noise: Zheng et al., "Diffusion transformers with representation autoencoders" (2025).
     """
 
     training_only = ("discriminator", "seen")
