@@ -13,13 +13,14 @@ from safetensors.torch import load_file
 
 import synthetic
 from figment import use, workbench
+from figment.core.data import Image
 from figment.core.errors import UsageError
 from figment.core.model import Denoised, Turn, size_of, with_sampling
 from figment.core.noise import Noise
 from figment.evaluate.distillation import compared, distill
 from figment.explorer.scene import Scene, explore
-from figment.models.diffusion.distilled import Distilled
-from figment.models.diffusion.grain import grain, softly_clipped
+from figment.models.diffusion.distilled import Distilled, Jumps
+from figment.models.diffusion.grain import contrast, grain, softly_clipped
 from figment.models.diffusion.walks import Walks
 from figment.planning import plan as planned
 from short import plan
@@ -152,7 +153,37 @@ def test_what_plays_is_what_the_student_draws(taught: Any, count: int) -> None:
     drawn = student.drawn(batch)
     assert drawn.requires_grad
     with torch.no_grad():
-        torch.testing.assert_close(student.pictures(drawn), student.decode(noise, batch.c), atol=1e-5, rtol=1e-5)
+        plain = student.with_sampling(Jumps(sharpen=0)).decode(noise, batch.c)
+        torch.testing.assert_close(student.pictures(drawn), plain, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_pictures_of_one_evaluation_are_sharpened(taught: Any) -> None:
+    """By a fifth unless told, and those of several, or rows, not; rows cannot be."""
+    for evaluations in (1, 2):
+        student = student_of(taught, evaluations=evaluations).eval()
+        batch = taught[1].build().train.gather(np.arange(4)).suited(student.spec)
+        noise, pictures = torch.randn(4, *student.spec.x.shape), isinstance(student.spec.x, Image)
+        plain, half = (student.with_sampling(Jumps(sharpen=s)) for s in (0, 0.5 * pictures))
+        x = plain.decode(noise, batch.c)
+        share = 0.2 * (evaluations == 1 and pictures)
+        expected = (x + share * contrast(x)).clamp(-1, 1) if pictures else x
+        torch.testing.assert_close(student.decode(noise, batch.c), expected)
+        if pictures:
+            torch.testing.assert_close(half.decode(noise, batch.c), (x + 0.5 * contrast(x)).clamp(-1, 1))
+        else:
+            with pytest.raises(UsageError, match="changes pictures"):
+                student.with_sampling(Jumps(sharpen=0.5))
+
+
+def test_contrast_is_what_sets_a_pixel_apart() -> None:
+    flat, dot = torch.full((1, 2, 12, 12), 0.3), torch.zeros(1, 1, 12, 12)
+    torch.testing.assert_close(contrast(flat), torch.zeros_like(flat), atol=1e-6, rtol=0)
+    dot[..., 6, 6] = 1.0
+    apart = contrast(dot)
+    assert float(apart[0, 0, 6, 6]) == pytest.approx(1 - 1 / 81)
+    assert float(apart[0, 0, 3, 3]) == pytest.approx(-1 / 81)
+    assert float(apart[0, 0, 0, 0]) == 0
 
 
 def test_grain_is_what_differs_from_pixel_to_pixel() -> None:

@@ -1,10 +1,11 @@
-"""The grain that few evaluations leave in pictures: what of it there is, and where none can be seen."""
+"""What few evaluations do to pictures: grain, where none of it can be seen, and contrast that is lost."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
+AROUND = 9  # pixels a side
 LEAK = 0.1  # slope beyond black and white, by which pictures find back
 
 
@@ -21,3 +22,9 @@ def softly_clipped(x: Tensor) -> Tensor:
     gradients end."""
     inside = x.clamp(-1, 1)
     return inside + LEAK * (x - inside)
+
+
+def contrast(x: Tensor) -> Tensor:
+    """x `(B, C, H, W)` minus the mean of the 9x9 pixels around each; edges are repeated."""
+    pad = AROUND // 2
+    return x - F.avg_pool2d(F.pad(x, (pad, pad, pad, pad), mode="replicate"), AROUND, stride=1)
