@@ -105,6 +105,8 @@ class KLAutoencoder(Model, Learns, CanEncode, CanDecode):
 
         No gradient goes through those: an encoder that withstands noise makes codes of neighbouring places less alike.
         """
+        if not self.config.noise:
+            return z
         size = self.config.noise * (2 * torch.rand(len(z), 1, 1, 1, device=z.device) - 1).clamp(min=0)
         spread = z.detach().std((0, 2, 3), correction=0, keepdim=True)
         return torch.where(size > 0, z.detach(), z) + size * spread * torch.randn_like(z)
