@@ -132,7 +132,8 @@ def _attempt(
     say: Callable[[str], None],
 ) -> Ailing | None:
     """Trains to the end; or, with `remedy`, until a sign that other settings cure, which is returned."""
-    model = build(_staged(run, folder, device=device, remedy=remedy, watch=watch), dataset)
+    staged = _staged(run, folder, device=device, remedy=remedy, watch=watch)
+    model, run = build(staged, dataset), run.model_copy(update={"training": staged.training})
     surroundings = folder.path / "env.json"
     if processes.first:  # from here on it has begun, and its name is taken
         if surroundings.exists() and read_json(surroundings).get("data") != dataset.content:
