@@ -23,7 +23,7 @@ from figment.models.diffusion.distilled import Distilled, Jumps
 from figment.models.diffusion.grain import contrast, grain, softly_clipped
 from figment.models.diffusion.walks import Walks
 from figment.planning import plan as planned
-from short import plan
+from short import learn, outcome, plan
 
 
 @pytest.fixture(scope="module", params=["plane-labelled", "odd-labelled"])
@@ -83,9 +83,11 @@ def test_a_student_of_codes_draws_what_its_teacher_does(coded: Any) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_student_of_codes_leaves_their_autoencoder_as_it_is(coded: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("evaluations", [1, 4])
+def test_a_student_of_codes_leaves_their_autoencoder_as_it_is(coded: Any, tmp_path: Path, evaluations: int) -> None:
     folder, data = coded
     settings = {"model.first": str(folder.path), "model.guidance": 2.0, "model.adversarial": 1.0}
+    settings |= {"model.evaluations": evaluations}
     run = workbench.execute(plan("distilled", data, **settings), tmp_path / "student")
     before, after = (load_file(at / "model.safetensors") for at in (folder.model, run.model))
     assert set(after) == {f"generator.{name}" for name in before}
@@ -269,7 +271,7 @@ def test_guidance_is_taught_not_chosen(taught: Any) -> None:
 
 def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path: Path) -> None:
     folder, data = taught
-    settings = {"model.first": str(folder.path), "model.adversarial": 1.0}
+    settings = {"model.first": str(folder.path), "model.adversarial": 1.0, "model.evaluations": 1}
     run = workbench.execute(plan("distilled", data, **settings), tmp_path / "student")
     student, teacher = use.load(run.path), use.load(folder.path)
     assert {name.partition(".")[0] for name in load_file(run.model / "model.safetensors")} == {"generator"}
@@ -277,6 +279,17 @@ def test_what_is_published_holds_no_teacher_and_no_critic(taught: Any, tmp_path:
     assert {"discriminator.accuracy", "generator.game", "generator.trajectory"} <= run.read_metrics()[-1].keys()
     saved = max(run.checkpoints.iterdir())
     assert not [name for name in load_file(saved / "weights.safetensors") if name.startswith("first.")]
+
+
+def test_a_resumed_student_of_one_evaluation_is_the_unbroken_one(taught: Any, tmp_path: Path) -> None:
+    folder, data = taught
+    run = plan(
+        "distilled", data, 6, **{"model.first": str(folder.path), "model.evaluations": 1, "model.adversarial": 1}
+    )
+    dataset = data.build()
+    whole = learn(run, dataset, tmp_path / "whole")
+    learn(run, dataset, tmp_path / "parts", stop=3)
+    assert outcome(learn(run, dataset, tmp_path / "parts")) == outcome(whole)
 
 
 def test_a_student_is_held_against_the_cheapest_good_setting_of_its_teacher() -> None:

@@ -18,15 +18,20 @@ from figment.nn.resample import DownConv
 class Judge(nn.Module, ABC):
     """Examples `(B, ...)` and labels `(B,)` -> logits `(B,)`, float32: what it sees, and what it makes of that."""
 
+    def sense(self, x: Tensor) -> Tensor:
+        """What reaches it of examples by a way that is not learned `(B, ...)`: x, unless others look for it."""
+        return x
+
     @abstractmethod
     def describe(self, x: Tensor) -> Tensor:
-        """What it sees of each example: `(B, F)`."""
+        """What it sees of each example that was sensed: `(B, F)`."""
 
     @abstractmethod
     def judge(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits `(B,)` from what was seen."""
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Of examples that were sensed."""
         return self.judge(self.describe(x), label)
 
 

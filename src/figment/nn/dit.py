@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,25 +53,43 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        e, patches = self._modulation(t, embedding), self._patches(x)
+        (h,) = deque(self._states(patches, e, words), maxlen=1)
+        scale, shift = self.modulation(e).chunk(2, dim=1)
+        h = self.patches_out(modulated(h, scale, shift))
+        y = F.pixel_shuffle(h.mT.unflatten(2, patches.shape[2:]), self.multiple)
+        return y[:, :, :height, :width].float()
+
+    def maps(self, x: Tensor, t: Tensor, embedding: Tensor | None = None, words: Tensor | None = None) -> list[Tensor]:
+        """What a quarter and half of the blocks make of the patches of x: `(B, width, rows, columns)` each."""
+        patches, half = self._patches(x), (len(self.blocks) + 1) // 2
+        states = list(islice(self._states(patches, self._modulation(t, embedding), words), half))
+        return [h.mT.unflatten(2, patches.shape[2:]) for h in states[(half - 1) // 2 :: max(1, half // 2)]]
+
+    def _modulation(self, t: Tensor, embedding: Tensor | None) -> Tensor:
         e = self.time_embed(t)
         if self.condition_embed is not None and embedding is not None:
             e = e + self.condition_embed(embedding)
-        e = F.silu(e)
-        patches = F.pixel_unshuffle(x, self.multiple)
+        return F.silu(e)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """`(B, C patch^2, rows, columns)`."""
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        return F.pixel_unshuffle(x, self.multiple)
+
+    def _states(self, patches: Tensor, e: Tensor, words: Tensor | None) -> Iterator[Tensor]:
+        """What each block makes of the patches: `(B, N, width)`."""
         rows, columns = patches.shape[2:]
         h = self.patches_in(patches.flatten(2).mT)
-        h = h + places(rows, columns, self.width, x.device).to(h.dtype)
+        h = h + places(rows, columns, self.width, patches.device).to(h.dtype)
         text = heard = None
         if self.words_in is not None and words is not None:
             text, heard = with_silence(words)
             text = self.words_in(text)
         for block in self.blocks:
             h = block(h, e, text, heard)
-        scale, shift = self.modulation(e).chunk(2, dim=1)
-        h = self.patches_out(modulated(h, scale, shift))
-        y = F.pixel_shuffle(h.mT.unflatten(2, (rows, columns)), self.multiple)
-        return y[:, :, :height, :width].float()
+            yield h
 
 
 class Block(nn.Module):

@@ -81,12 +81,7 @@ class UNet(nn.Module):
         self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None, words: Tensor | None = None
     ) -> Tensor:
         height, width = x.shape[2:]
-        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        e = self._modulation(t, embedding)
-        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
-        if h.device.type == "cpu" and (kernel.usable(h) or not torch.is_grad_enabled()):
-            # Convolutions take less time in this layout; training, torch's own normalisation costs more than they save.
-            h = h.contiguous(memory_format=torch.channels_last)
+        e, h = self._modulation(t, embedding), self._entered(x)
         skips = [h]
         for level in self.down:
             h = level(h, e, words, skips, descending=True)
@@ -96,6 +91,26 @@ class UNet(nn.Module):
             h = level(h, e, words, skips, descending=False)
         y = F.pixel_shuffle(self.conv_out(self.norm(h)), self.patch)
         return y[:, :, :height, :width].float()
+
+    def maps(
+        self, x: Tensor, t: Tensor | None = None, embedding: Tensor | None = None, words: Tensor | None = None
+    ) -> list[Tensor]:
+        """What each level sees of x on the way down, and the middle: `(B, width, H', W')` each."""
+        e, h = self._modulation(t, embedding), self._entered(x)
+        skips, seen = [h], []
+        for level in self.down:
+            h = level(h, e, words, skips, descending=True)
+            seen.append(skips[-1 if level.resample is None else -2])
+        return [*seen, self.middle(h, e, words)]
+
+    def _entered(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
+        if h.device.type == "cpu" and (kernel.usable(h) or not torch.is_grad_enabled()):
+            # Convolutions take less time in this layout; training, torch's own normalisation costs more than they save.
+            h = h.contiguous(memory_format=torch.channels_last)
+        return h
 
     def _modulation(self, t: Tensor | None, embedding: Tensor | None) -> Tensor | None:
         if self.time_embed is None or t is None:

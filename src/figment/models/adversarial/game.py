@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -89,7 +89,7 @@ class Game(Model, Learns, HasPrior):
         config: GameConfig,
         spec: Spec,
         generator: nn.Module,
-        judge: type[Judge] = Discriminator,
+        judge: Callable[..., Judge] = Discriminator,
         drawn: Latent | None = None,
     ):
         """`drawn`: what the generator draws and the discriminator sees, where that is codes of the data."""
@@ -137,7 +137,7 @@ class Game(Model, Learns, HasPrior):
         self.clip_weights()
         with torch.no_grad():
             drawn = self.drawn(batch)
-            x = self.shown(torch.cat([batch.x, drawn]), turn)
+            x = self.discriminator.sense(self.shown(torch.cat([batch.x, drawn]), turn))
         lazily = turn.count % config.lazy == 0
         due = lazily or config.regulariser == "gradient-penalty"
         penalty = config.regulariser if due and self.gamma > 0 and torch.is_grad_enabled() else "none"
@@ -175,7 +175,7 @@ class Game(Model, Learns, HasPrior):
     def described(self, x: Tensor, turn: Turn) -> Tensor:
         """Examples `(B, ...)` as the discriminator describes them `(B, F)`."""
         self.clip_weights()
-        return self.discriminator.describe(self.shown(x, turn))
+        return self.discriminator.describe(self.discriminator.sense(self.shown(x, turn)))
 
     def game(self, real: Batch, asked: Batch, seen: Tensor, turn: Turn) -> Loss:
         """L_G of what is drawn, as `described`, plus `spread` times the energy score of two for each real one, over the
@@ -194,7 +194,8 @@ class Game(Model, Learns, HasPrior):
         return Loss(loss + self.spread * score, {"energy": score.detach()})
 
     def judged(self, x: Tensor, label: Tensor | None) -> Tensor:
-        """Logits `(2 B,)` of real examples and, after them, drawn ones `(2 B, ...)`, each kind with the same labels."""
+        """Logits `(2 B,)` of real examples and, after them, drawn ones, as sensed `(2 B, ...)`, each kind with the same
+        labels."""
         if self.config.deviation:  # which is that of one kind
             return torch.cat([self.discriminator(part, label) for part in x.chunk(2)])
         return self.discriminator(x, None if label is None else torch.cat([label, label]))

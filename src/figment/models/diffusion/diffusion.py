@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, final
 
 import pydantic
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from figment.core.config import Config, Place
 from figment.core.data import Batch, Image, Latent, Spec, Vector
@@ -293,6 +293,11 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         """What the network says of x_t."""
         return self.network(self._seen(x_t, c), t, *self._told(c, x_t))
 
+    def maps(self, x_t: Tensor, t: Tensor) -> list[Tensor]:
+        """What the layers of the network see of pictures or codes x_t, told nothing: `(B, width, H', W')` each."""
+        assert not isinstance(self.network, RowDenoiser)
+        return self.network.maps(x_t, t, *self._told({}, x_t))
+
     def _seen(self, x_t: Tensor, c: Mapping[str, Tensor]) -> Tensor:
         return torch.cat([x_t, c["image"].to(x_t)], dim=1) if "image" in self.spec.c else x_t
 
@@ -344,7 +349,7 @@ class Diffusion(Model, Learns, CanDenoise, CanComplete, CanVary, HasBound, HasFl
         return self.with_sampling(Choices()).evaluations
 
 
-def _network(config: DiffusionConfig, spec: Spec) -> tuple[nn.Module, int]:
+def _network(config: DiffusionConfig, spec: Spec) -> tuple[RowDenoiser | UNet | DiT, int]:
     """The network and the width of a label's embedding."""
     assert config.width and config.blocks
     outputs = CHANNELS if config.prediction == "mixture" else 2 if config.variance == "learned" else 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self, final
 
@@ -24,13 +25,15 @@ from figment.models.adversarial.objectives import apart, size
 from figment.models.diffusion.diffusion import Diffusion
 from figment.models.diffusion.grain import contrast, grain, softly_clipped
 from figment.models.diffusion.guidance import Guided
+from figment.models.diffusion.judge import DenoiserJudge
 from figment.models.diffusion.latent import LatentDiffusion
 from figment.models.diffusion.samplers import Denoise, Estimate, Level, Past, ancestral, integrate, levels, unipc
 from figment.models.diffusion.walks import Walks
+from figment.nn.discriminator import Discriminator
 
 MOST = 16  # evaluations
 WALK = 8  # steps of the teacher from noise to data, at least
-GAMMA = 0.3  # of the game of pictures, whose drawings the teacher holds near the data
+GAMMA = {"data": 0.3, "teacher": 1.0}  # of the game of pictures, whose drawings the teacher holds near the data
 SHIFT = 1.5  # of the grid of pictures
 SHARPER = 0.2  # of pictures in one evaluation
 AT_ONCE = 6.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
@@ -79,6 +82,10 @@ class DistilledConfig(GameConfig, TwoStageConfig):
         None, ge=0, description="weight of the game of what all jumps draw against a discriminator (None: 1 for "
         "pictures, but 0, no such game, where several evaluations learn a guided teacher's, and for rows)"
     )  # fmt: skip
+    sight: Literal["data", "teacher"] | None = pydantic.Field(
+        None, description="what the discriminator sees: examples as they are, or what the teacher's layers make of "
+        "pictures (None: the latter for pictures in one evaluation; model.gamma is then 1 unless told, else 0.3)"
+    )  # fmt: skip
     repeat: float = pydantic.Field(
         1.5, ge=0, description="with a game, weight of how far from the teacher's drawing of the same noise it is, as "
         "the discriminator sees it"
@@ -94,14 +101,20 @@ class DistilledConfig(GameConfig, TwoStageConfig):
             raise ValueError("model.spread: a student draws what its teacher does, once each. Leave it out.")
         return self
 
+    def check(self, spec: Spec) -> None:
+        super().check(spec)
+        if self.sight == "teacher" and not isinstance(spec.x, Image):
+            raise UsageError(f"model.sight=teacher is for pictures, and {spec.name} has none. Leave it out.")
+
     def fitted(self, spec: Spec) -> Self:
         fitted, pictures = super().fitted(spec), isinstance(spec.x, Image)
         if self.adversarial is None:
             playing = pictures and (self.evaluations == 1 or self.guidance == 1)
             fitted = fitted.model_copy(update={"adversarial": float(playing)})
+        sight = self.sight or ("teacher" if pictures and self.evaluations == 1 else "data")
         if self.gamma is None and pictures and self.regulariser == "r1+r2":
-            fitted = fitted.model_copy(update={"gamma": GAMMA})
-        return fitted
+            fitted = fitted.model_copy(update={"gamma": GAMMA[sight]})
+        return fitted.model_copy(update={"sight": sight})
 
     def check_first(self, first: Model) -> None:
         if not isinstance(first, Diffusion | LatentDiffusion):
@@ -142,10 +155,12 @@ class Distilled(Game, CanJump, HasSampling):
 
     def __init__(self, config: DistilledConfig, spec: Spec, first: Model):
         assert isinstance(first, Diffusion | LatentDiffusion)
-        x = denoiser_of(first).spec.x
-        super().__init__(config, spec, deepcopy(first), drawn=x if isinstance(x, Latent) else None)
+        teacher = denoiser_of(first)
+        judge = partial(DenoiserJudge, teacher) if config.sight == "teacher" else Discriminator
+        codes = teacher.spec.x if isinstance(teacher.spec.x, Latent) else None
+        super().__init__(config, spec, deepcopy(first), judge, codes)
         self.denoiser.requires_grad_(True)
-        self.first, self.schedule = first, denoiser_of(first).schedule
+        self.first, self.schedule = first, teacher.schedule
         self.levels = self.path(config.evaluations)
         self.walks = Walks((len(self.levels), *self.denoiser.spec.x.shape), spec)
 
