@@ -35,7 +35,7 @@ MOST = 16  # evaluations
 WALK = 8  # steps of the teacher from noise to data, at least
 GAMMA = {"data": 0.3, "teacher": 1.0}  # of the game of pictures, whose drawings the teacher holds near the data
 SHIFT = 1.5  # of the grid of pictures
-SHARPER = 0.2  # of pictures in one evaluation
+SHARPER = 0.15  # of pictures in one evaluation
 AT_ONCE = 6.0  # learning rate of a student of one evaluation, which has far to go, relative to that of others
 
 
@@ -47,7 +47,7 @@ class Jumps(Config):
     )
     sharpen: float | None = pydantic.Field(
         None, ge=0, le=1, description="of pictures, how much of what sets a pixel apart from those around it is added "
-        "(None: 0.2 where all was learned in one evaluation, which leaves them soft, else 0)"
+        "(None: 0.15 where all was learned in one evaluation, which leaves them soft, else 0)"
     )  # fmt: skip
 
     @pydantic.model_validator(mode="before")
